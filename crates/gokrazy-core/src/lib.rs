@@ -1,0 +1,31 @@
+//! The shared vocabulary of gokrazy-rs: paths, file formats, the disk's layout and the slot table.
+//!
+//! Daemons and applications meet in files, so what they share is the *format* of those files, as types that
+//! parse and render.
+//! No runtime, no web framework, no policy of a single daemon lives here.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`paths`] | every well-known path, spelled once |
+//! | [`exit`] | exit codes and their meaning |
+//! | [`atomic`] | replace a file whole |
+//! | [`keyvalue`] | the `key=value` line format that a shell can source |
+//! | [`lease`], [`clock`], [`boot_info`], [`service_status`], [`addresses`] | one file format each |
+//! | [`control`] | requests to PID 1 and its replies |
+//! | [`layout`] | where the partitions and the slot table lie |
+//! | [`slots`] | which root boots next, and how often it may try |
+//! | [`users`] | user ids of our daemons |
+
+pub mod addresses;
+pub mod atomic;
+pub mod boot_info;
+pub mod clock;
+pub mod control;
+pub mod exit;
+pub mod keyvalue;
+pub mod layout;
+pub mod lease;
+pub mod paths;
+pub mod service_status;
+pub mod slots;
+pub mod users;

@@ -1,0 +1,78 @@
+//! Every well-known path, spelled once; `docs/files.md` tells owner, readers, format and lifetime.
+//!
+//! Functions that use a path take it as an argument; these constants meet them in `main` or in `run`.
+
+/// Where our daemons publish what holds until the next boot; each daemon's `--run-dir` defaults to it.
+pub const RUN: &str = "/run/gokrazy";
+
+/// File below [`RUN`]: what booted ([`crate::boot_info::BootInfo`]). Writer: init.
+pub const BOOT_INFO: &str = "boot";
+
+/// Folder below [`RUN`]: one [`crate::service_status::ServiceStatus`] per service. Writer: init.
+pub const SERVICE_DIR: &str = "service";
+
+/// Folder below [`RUN`]: one folder of log segments per service. Writer: logd.
+pub const LOG_DIR: &str = "log";
+
+/// Socket below [`RUN`]: requests to init ([`crate::control`]).
+pub const CONTROL_SOCKET: &str = "control.sock";
+
+/// Folder below [`RUN`]: one [`crate::lease::Lease`] per interface. Writer: dhcp.
+pub const NET_DIR: &str = "net";
+
+/// File below [`RUN`]: the resolver configuration. Writer: dhcp.
+pub const RESOLV_CONF: &str = "resolv.conf";
+
+/// File below [`RUN`]: the state of the clock ([`crate::clock::ClockState`]). Writer: ntp.
+pub const CLOCK: &str = "clock";
+
+/// File below [`RUN`]: private and public interface addresses ([`crate::addresses::Addresses`]). Writer: init.
+pub const ADDRESSES: &str = "addresses";
+
+/// The socket on which web serves HTTP without a network (gokrazy's constant).
+pub const HTTP_UNIX_SOCKET: &str = "/run/gokrazy-http.sock";
+
+/// Where the data partition is mounted: all that outlives a boot.
+pub const PERM: &str = "/perm";
+
+/// The device's lasting identity, made on its first boot. Writer: init.
+pub const PERM_MACHINE_ID: &str = "/perm/machine-id";
+
+/// The seeds that carry entropy over a restart. Writer: randomd.
+pub const PERM_RANDOM: &str = "/perm/random";
+
+/// Last leases, one file per interface. Writer: dhcp.
+pub const PERM_DHCP: &str = "/perm/dhcp";
+
+/// Drift and last known time. Writer: ntp.
+pub const PERM_NTP: &str = "/perm/ntp";
+
+/// Logs that outlive a boot, for services that ask for it. Writer: logd.
+pub const PERM_LOG: &str = "/perm/log";
+
+/// One home folder per service.
+pub const PERM_HOME: &str = "/perm/home";
+
+/// Build-time configuration on the device.
+pub const ETC_GOKRAZY: &str = "/etc/gokrazy";
+
+/// The services of this image.
+pub const SERVICES_TOML: &str = "/etc/gokrazy/services.toml";
+
+/// Identifies the build; made by the image builder ([`crate::boot_info`] carries it on).
+pub const BUILD_ID: &str = "/etc/gokrazy/build-id";
+
+/// The web password as a hash, readable by web's user alone.
+pub const WEB_PASSWORD: &str = "/etc/gokrazy/web-password";
+
+/// A machine id shipped in the image, if any.
+pub const ETC_MACHINE_ID: &str = "/etc/machine-id";
+
+/// The host name shipped in the image.
+pub const ETC_HOSTNAME: &str = "/etc/hostname";
+
+/// Folder of our own programs.
+pub const SYSTEM_BIN: &str = "/gokrazy";
+
+/// Folder of the user's programs.
+pub const USER_BIN: &str = "/user";

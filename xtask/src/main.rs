@@ -1,0 +1,3 @@
+//! Builds images, boots them, tests and measures.
+
+fn main() {}
