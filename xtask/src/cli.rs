@@ -1,0 +1,39 @@
+//! The verbs of `cargo xtask` and where each leads; no work is done here.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+use crate::{build, image, setup};
+
+/// Builds gokrazy-rs images, boots them, tests and measures.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// One verb each.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check this machine for what the other verbs need, and install what is missing.
+    Setup(setup::Arguments),
+    /// Build the programs of an image for a device.
+    Build(build::Arguments),
+    /// Make an image that can be flashed or booted in an emulator.
+    Image(image::Arguments),
+}
+
+/// Does what `command` asks.
+///
+/// # Errors
+/// Whatever stopped the verb.
+pub(crate) fn dispatch(command: Command) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Setup(arguments) => setup::run(&workspace, &arguments),
+        Command::Build(arguments) => build::run(&workspace, &arguments),
+        Command::Image(arguments) => image::run(&workspace, &arguments),
+    }
+}

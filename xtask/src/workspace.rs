@@ -1,0 +1,42 @@
+//! Where the workspace and its target folder lie, and which commit it is at.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The workspace that `cargo xtask` was called in.
+#[derive(Debug, Clone)]
+pub(crate) struct Workspace {
+    root: PathBuf,
+    target: PathBuf,
+}
+
+impl Workspace {
+    /// Finds the workspace by this package's own folder.
+    ///
+    /// # Errors
+    /// The folder that does not exist.
+    pub(crate) fn find() -> Result<Self> {
+        // Cargo sets it at run time too; what it was at compile time may have been moved since.
+        let package = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = package
+            .parent()
+            .context("find the workspace above xtask's own folder")?
+            .canonicalize()
+            .with_context(|| format!("find workspace above {}", package.display()))?;
+        let target = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| root.join("target"), |folder| root.join(folder));
+        Ok(Self { root, target })
+    }
+
+    /// The folder with the workspace's `Cargo.toml`.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder for all that can be made again; nothing outside it is written.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+}
