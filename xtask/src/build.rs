@@ -1,10 +1,27 @@
 //! `cargo xtask build`: the programs of an image, static and stripped, for a device.
 
-use anyhow::{Result, bail};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::toolchain::Architecture;
+use crate::image::config::{Config, Program};
+use crate::process;
+use crate::setup;
+use crate::toolchain::{Architecture, Toolchain};
 use crate::workspace::Workspace;
+
+/// The system's own programs: package and binary.
+const SYSTEM: [(&str, &str); 6] = [
+    ("gokrazy-init", "init"),
+    ("gokrazy-init", "logd"),
+    ("gokrazy-init", "web"),
+    ("gokrazy-dhcp", "dhcp"),
+    ("gokrazy-ntp", "ntp"),
+    ("gokrazy-randomd", "randomd"),
+];
 
 /// What `build` can be told.
 #[derive(Debug, Args)]
@@ -12,16 +29,158 @@ pub(crate) struct Arguments {
     /// Processor to build for.
     #[arg(long, value_enum, default_value = "arm64")]
     target: Architecture,
+    /// Configuration that names further programs; without it `gokrazy.toml` of the workspace.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
-/// Builds the system's programs and those that the configuration names.
+/// A program that was built.
+#[derive(Debug, Clone)]
+pub(crate) struct Built {
+    /// Whether it is ours or the user's.
+    pub(crate) kind: Kind,
+    /// The file's name on the device.
+    pub(crate) name: String,
+    /// The file on this machine.
+    pub(crate) path: PathBuf,
+    /// Bytes.
+    pub(crate) size: u64,
+}
+
+/// Whose program it is, and so in which folder it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `/gokrazy`.
+    System,
+    /// `/user`.
+    User,
+}
+
+/// Builds the system's programs and those that the configuration names, and lists them.
 ///
 /// # Errors
 /// What the compiler said.
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    bail!(
-        "build for {} in {}: not there yet",
-        arguments.target.debian(),
-        workspace.target().display()
-    )
+    let config = crate::image::load_config(workspace, arguments.config.as_deref())?;
+    let built = programs(workspace, arguments.target, &config.config, &config.folder)?;
+    for program in &built {
+        println!("{:>9}  {}", program.size, program.path.display());
+    }
+    println!("{:>9}  the system's programs together", system_size(&built));
+    Ok(())
+}
+
+/// Builds all programs of an image; paths of the configuration start at `folder`.
+///
+/// # Errors
+/// What is missing for a build, what the compiler said, or the program that it did not make.
+pub(crate) fn programs(
+    workspace: &Workspace,
+    architecture: Architecture,
+    config: &Config,
+    folder: &Path,
+) -> Result<Vec<Built>> {
+    let toolchain = setup::ensure_toolchain(workspace, architecture)?;
+    let users: Vec<&Program> = config.program.iter().map(toml::Spanned::get_ref).collect();
+    build_workspace(workspace, toolchain, architecture, &users)?;
+    for program in users.iter().filter(|program| program.path.is_some()) {
+        build_elsewhere(workspace, toolchain, architecture, program, folder)?;
+    }
+    let output = toolchain.output_folder(workspace, architecture);
+    let system = SYSTEM
+        .iter()
+        .map(|(_, binary)| (Kind::System, *binary, *binary));
+    let user = users
+        .iter()
+        .map(|program| (Kind::User, program.installed_name(), program.binary()));
+    system
+        .chain(user)
+        .map(|(kind, name, binary)| describe(kind, name, &output.join(binary)))
+        .collect()
+}
+
+/// Bytes of the system's programs together.
+pub(crate) fn system_size(built: &[Built]) -> u64 {
+    built
+        .iter()
+        .filter(|program| program.kind == Kind::System)
+        .map(|program| program.size)
+        .sum()
+}
+
+/// One cargo call for all packages of this workspace; dependencies are shared.
+fn build_workspace(
+    workspace: &Workspace,
+    toolchain: Toolchain,
+    architecture: Architecture,
+    users: &[&Program],
+) -> Result<()> {
+    let mut packages: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (package, binary) in SYSTEM {
+        packages.entry(package).or_default().push(binary);
+    }
+    let mut command = toolchain.cargo_build(workspace, architecture);
+    for program in users.iter().filter(|program| program.path.is_none()) {
+        packages
+            .entry(&program.package)
+            .or_default()
+            .push(program.binary());
+        for feature in &program.features {
+            command
+                .arg("--features")
+                .arg(format!("{}/{feature}", program.package));
+        }
+    }
+    for (package, binaries) in packages {
+        command.args(["--package", package]);
+        for binary in binaries {
+            command.args(["--bin", binary]);
+        }
+    }
+    compile(&mut command)
+}
+
+/// A crate of the user's own, with its own lock file and profiles.
+fn build_elsewhere(
+    workspace: &Workspace,
+    toolchain: Toolchain,
+    architecture: Architecture,
+    program: &Program,
+    folder: &Path,
+) -> Result<()> {
+    let home = folder.join(program.path.as_deref().unwrap_or(Path::new("")));
+    let manifest = home.join("Cargo.toml");
+    if !manifest.exists() {
+        bail!(
+            "program `{}`: there is no {}",
+            program.package,
+            manifest.display()
+        );
+    }
+    let mut command = toolchain.cargo_build(workspace, architecture);
+    command
+        .arg("--manifest-path")
+        .arg(&manifest)
+        .args(["--package", &program.package, "--bin", program.binary()])
+        .env("CARGO_PROFILE_RELEASE_STRIP", "true");
+    for feature in &program.features {
+        command.args(["--features", feature]);
+    }
+    compile(&mut command)
+}
+
+fn compile(command: &mut Command) -> Result<()> {
+    process::show(command)
+}
+
+fn describe(kind: Kind, name: &str, path: &Path) -> Result<Built> {
+    let metadata = path
+        .metadata()
+        .with_context(|| format!("look at the built program {}", path.display()))?;
+    Ok(Built {
+        kind,
+        name: name.to_owned(),
+        path: path.to_owned(),
+        size: metadata.len(),
+    })
 }

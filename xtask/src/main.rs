@@ -4,7 +4,9 @@
 
 mod build;
 mod cli;
+mod digest;
 mod image;
+mod packages;
 mod process;
 mod setup;
 mod toolchain;

@@ -71,6 +71,9 @@ pub const ETC_MACHINE_ID: &str = "/etc/machine-id";
 /// The host name shipped in the image.
 pub const ETC_HOSTNAME: &str = "/etc/hostname";
 
+/// Names the operating system (os-release(5)).
+pub const OS_RELEASE: &str = "/etc/os-release";
+
 /// Folder of our own programs.
 pub const SYSTEM_BIN: &str = "/gokrazy";
 

@@ -1,10 +1,15 @@
 //! `cargo xtask image`: one file that can be flashed, or booted in an emulator.
 
-use std::path::PathBuf;
+pub(crate) mod config;
 
-use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 
+use self::config::Config;
+use crate::toolchain::Architecture;
 use crate::workspace::Workspace;
 
 /// What `image` can be told.
@@ -25,7 +30,8 @@ pub(crate) struct Arguments {
 }
 
 /// A kind of machine that images are made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Board {
     /// Raspberry Pi Zero 2 W, 3, 3+, 4, 400, CM4 and 5.
     Pi,
@@ -33,6 +39,64 @@ pub(crate) enum Board {
     UefiArm64,
     /// 64-bit x86 machines and virtual machines with UEFI.
     UefiAmd64,
+}
+
+impl Board {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Pi, Self::UefiArm64, Self::UefiAmd64];
+
+    /// The word on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Pi => "pi",
+            Self::UefiArm64 => "uefi-arm64",
+            Self::UefiAmd64 => "uefi-amd64",
+        }
+    }
+
+    /// The processor.
+    pub(crate) fn architecture(self) -> Architecture {
+        match self {
+            Self::Pi | Self::UefiArm64 => Architecture::Arm64,
+            Self::UefiAmd64 => Architecture::Amd64,
+        }
+    }
+
+    /// Debian packages beside the kernel.
+    pub(crate) fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Pi => &["raspi-firmware", "ca-certificates", "tzdata"],
+            Self::UefiArm64 | Self::UefiAmd64 => &["systemd-boot-efi", "ca-certificates", "tzdata"],
+        }
+    }
+}
+
+/// A configuration and where it came from.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// What it says.
+    pub(crate) config: Config,
+    /// Where its relative paths start.
+    pub(crate) folder: PathBuf,
+    /// The file.
+    pub(crate) path: PathBuf,
+}
+
+/// Reads `path`, or `gokrazy.toml` of the workspace.
+///
+/// # Errors
+/// The file cannot be read, or what is wrong in it, with its line.
+pub(crate) fn load_config(workspace: &Workspace, path: Option<&Path>) -> Result<Loaded> {
+    let path = path.map_or_else(|| workspace.root().join("gokrazy.toml"), Path::to_owned);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("read configuration {}", path.display()))?;
+    let config = Config::parse(&path, &text)?;
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    Ok(Loaded {
+        config,
+        folder,
+        path,
+    })
 }
 
 /// An image that was made.

@@ -1,0 +1,166 @@
+//! Debian's kernel and firmware packages, fetched into the target folder.
+//!
+//! A private apt root below `target/packages/apt-<arch>` has the host's own sources, widened (see [`sources`]); apt
+//! verifies signatures there, and nothing on the host changes: no architecture is added, no list refreshed.
+//! What was chosen is written to a lock file per board, with sizes and hashes.
+//! As long as that and the files it names are whole, no network is needed and the same bytes come out.
+//!
+//! A package whose size or hash is wrong is fetched again; one that cannot be fetched leaves all others as they are.
+
+mod apt;
+mod lock;
+mod sources;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use gokrazy_core::atomic::{self, Durability};
+
+pub(crate) use lock::{Entry, Lock};
+
+use crate::image::Board;
+use crate::process;
+use crate::workspace::Workspace;
+
+/// The unpacked packages of a board.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    lock: Lock,
+    trees: PathBuf,
+}
+
+impl Fetched {
+    /// Files of the package whose name starts with `prefix` lie below this folder.
+    ///
+    /// # Errors
+    /// No such package is in the lock file.
+    pub(crate) fn tree(&self, prefix: &str) -> Result<PathBuf> {
+        let entry = self.entry(prefix)?;
+        Ok(self.trees.join(&entry.sha256))
+    }
+
+    /// The package whose name starts with `prefix`.
+    ///
+    /// # Errors
+    /// No such package is in the lock file.
+    pub(crate) fn entry(&self, prefix: &str) -> Result<&Entry> {
+        self.lock
+            .entries
+            .iter()
+            .find(|entry| entry.file.starts_with(prefix))
+            .with_context(|| format!("find package {prefix}… in the lock file; `cargo xtask setup --update` renews it"))
+    }
+
+    /// All file names, which hold names and versions.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.lock.entries.iter().map(|entry| entry.file.as_str())
+    }
+}
+
+/// Whether all packages of `board` are here and whole.
+pub(crate) fn is_cached(workspace: &Workspace, board: Board) -> bool {
+    let folder = Folder::of(workspace);
+    Lock::load(&folder.lock(board)).is_ok_and(|lock| {
+        lock.entries
+            .iter()
+            .all(|entry| folder.unpacked(entry).is_dir() || entry.is_whole(&folder.deb(entry)))
+    })
+}
+
+/// The packages of `board`, fetched and unpacked if need be; `refresh` looks for newer ones first.
+///
+/// # Errors
+/// No sources, no network, or a package that is not what its index says; the cache stays as it was.
+pub(crate) fn ensure(workspace: &Workspace, board: Board, refresh: bool) -> Result<Fetched> {
+    let folder = Folder::of(workspace);
+    let path = folder.lock(board);
+    let lock = match Lock::load(&path) {
+        Ok(lock) if !refresh => lock,
+        _ => {
+            println!(
+                "looking for kernel and firmware packages for {}",
+                board.word()
+            );
+            let lock = apt::resolve(&folder.0, board)?;
+            atomic::replace(&path, lock.render().as_bytes(), 0o644, Durability::Volatile)?;
+            lock
+        }
+    };
+    for entry in &lock.entries {
+        fetch(&folder, board, entry)?;
+        unpack(&folder, entry)?;
+    }
+    Ok(Fetched {
+        lock,
+        trees: folder.0.join("trees"),
+    })
+}
+
+/// `target/packages`.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn of(workspace: &Workspace) -> Self {
+        Self(workspace.target().join("packages"))
+    }
+
+    fn lock(&self, board: Board) -> PathBuf {
+        self.0.join(format!("{}.lock", board.word()))
+    }
+
+    fn deb(&self, entry: &Entry) -> PathBuf {
+        self.0.join("debs").join(&entry.file)
+    }
+
+    /// Named by the hash, so that a tree can only be that package's.
+    fn unpacked(&self, entry: &Entry) -> PathBuf {
+        self.0.join("trees").join(&entry.sha256)
+    }
+}
+
+fn fetch(folder: &Folder, board: Board, entry: &Entry) -> Result<()> {
+    let path = folder.deb(entry);
+    if entry.is_whole(&path) {
+        return Ok(());
+    }
+    if path.exists() {
+        println!("{} is damaged: fetching it again", path.display());
+    }
+    fs::create_dir_all(folder.0.join("debs")).context("make the folder for packages")?;
+    apt::download(&folder.0, board, entry, &path).with_context(|| {
+        format!(
+            "fetch {}; once the network is there, `cargo xtask setup` does it",
+            entry.uri
+        )
+    })
+}
+
+/// Unpacks beside the final place, so that a tree under its own name is a whole one.
+fn unpack(folder: &Folder, entry: &Entry) -> Result<()> {
+    let tree = folder.unpacked(entry);
+    if tree.is_dir() {
+        return Ok(());
+    }
+    let half = tree.with_extension("half");
+    if half.exists() {
+        fs::remove_dir_all(&half).with_context(|| format!("remove {}", half.display()))?;
+    }
+    fs::create_dir_all(&half).with_context(|| format!("make {}", half.display()))?;
+    process::capture(
+        Command::new("dpkg-deb")
+            .arg("-x")
+            .arg(folder.deb(entry))
+            .arg(&half),
+    )?;
+    move_into_place(&half, &tree)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a folder, which `atomic` does not handle, in a cache"
+)]
+fn move_into_place(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).with_context(|| format!("move {} into place", to.display()))
+}
