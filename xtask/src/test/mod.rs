@@ -1,0 +1,81 @@
+//! `cargo xtask test`: everything that CI runs, level by level, with an account at the end that is true.
+//!
+//! Nothing is skipped in silence: what cannot run here counts as failed, and says which command supplies what is
+//! missing.
+//! What each level means stands in `docs/testing.md`.
+
+mod cargo;
+mod report;
+mod style;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+use self::report::Report;
+use crate::setup::{self, Purpose};
+use crate::workspace::Workspace;
+
+/// What `test` can be told.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// What to run; without it everything.
+    #[arg(value_enum, value_name = "LEVEL")]
+    levels: Vec<Level>,
+}
+
+/// A kind of test, cheapest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Level {
+    /// Formatting, clippy with warnings denied, and the rules of the house.
+    Style,
+    /// Unit tests: no root, no network, no clock.
+    Pure,
+    /// The real programs in namespaces, against real peers. Needs root.
+    Process,
+}
+
+impl Level {
+    const ALL: [Self; 3] = [Self::Style, Self::Pure, Self::Process];
+
+    fn run(self, workspace: &Workspace, report: &mut Report) {
+        match self {
+            Self::Style => style::run(workspace, report),
+            Self::Pure => cargo::run(workspace, report, "unit tests", &["--lib", "--bins"]),
+            Self::Process => process_tests(workspace, report),
+        }
+    }
+}
+
+/// Runs the levels asked for, in their order, all of them even if one fails.
+///
+/// # Errors
+/// Some test failed; the account is on standard output.
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let mut report = Report::new();
+    let asked = |level: &Level| arguments.levels.is_empty() || arguments.levels.contains(level);
+    for level in Level::ALL.into_iter().filter(asked) {
+        level.run(workspace, &mut report);
+    }
+    report.print();
+    if report.failed() > 0 {
+        bail!(
+            "{} of {} tests failed",
+            report.failed(),
+            report.failed() + report.passed()
+        );
+    }
+    Ok(())
+}
+
+fn process_tests(workspace: &Workspace, report: &mut Report) {
+    report.title("process: the real programs in namespaces");
+    let ready =
+        setup::ensure(Purpose::Test).and_then(|()| match nix::unistd::geteuid().is_root() {
+            true => Ok(()),
+            false => bail!("namespaces need root: sudo -E cargo xtask test process"),
+        });
+    match ready {
+        Ok(()) => cargo::run(workspace, report, "process tests", &["--test", "*"]),
+        Err(error) => report.case("process tests can run here", Err(error)),
+    }
+}

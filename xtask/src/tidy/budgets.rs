@@ -1,0 +1,64 @@
+//! How long files and daemons may be: what is to be understood must be readable in one sitting.
+//!
+//! A line counts if it stands outside the inline test module; comments and blanks count too.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::Breach;
+use super::tree::{RustFile, Tree};
+
+/// Longest file.
+const FILE: usize = 400;
+
+/// Longest `main.rs`: parse, run, print the chain, return a code.
+const MAIN: usize = 30;
+
+/// Most lines of a package. The goal is [`DAEMON`]; a row says why a daemon needs more.
+const FOLDERS: &[(&str, usize)] = &[("randomd", DAEMON), ("crates/hello", 60)];
+
+/// What a daemon should fit in.
+const DAEMON: usize = 800;
+
+pub(super) fn check(tree: &Tree) -> Result<Vec<Breach>> {
+    let mut breaches: Vec<_> = tree.production().filter_map(of_file).collect();
+    breaches.extend(
+        FOLDERS
+            .iter()
+            .filter_map(|(folder, budget)| of_folder(tree, folder, *budget)),
+    );
+    Ok(breaches)
+}
+
+fn of_file(file: &RustFile) -> Option<Breach> {
+    let budget = if file.path.ends_with("src/main.rs") {
+        MAIN
+    } else {
+        FILE
+    };
+    let lines = file.source.production_lines;
+    (lines > budget).then(|| {
+        Breach::of_file(
+            &file.path,
+            format!("{lines} lines without tests, at most {budget}: split it"),
+        )
+    })
+}
+
+fn of_folder(tree: &Tree, folder: &str, budget: usize) -> Option<Breach> {
+    let lines: usize = tree
+        .production()
+        .filter(|file| file.package() == Path::new(folder))
+        .map(|file| file.source.production_lines)
+        .sum();
+    (lines > budget).then(|| {
+        Breach::of_file(
+            Path::new(folder),
+            format!(
+                "{lines} lines without tests, at most {budget}: say it shorter, or argue in {}",
+                file!()
+            ),
+        )
+    })
+}

@@ -1,0 +1,123 @@
+//! The workspace's own files, read once for all rules.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::source::Source;
+use crate::workspace::Workspace;
+
+/// Folders that hold the workspace's code.
+const ROOMS: [&str; 6] = ["crates", "init", "dhcp", "ntp", "randomd", "xtask"];
+
+/// A Rust file of the workspace.
+pub(crate) struct RustFile {
+    /// Relative to the workspace.
+    pub(crate) path: PathBuf,
+    /// Its parts.
+    pub(crate) source: Source,
+}
+
+impl RustFile {
+    /// Whether it is a test as a whole: under `tests/`, or a test module in a file of its own.
+    pub(crate) fn is_test(&self) -> bool {
+        let in_folder = self.path.components().any(|part| {
+            ["tests", "benches", "fuzz"]
+                .iter()
+                .any(|name| part.as_os_str() == *name)
+        });
+        in_folder || self.path.ends_with("tests.rs")
+    }
+
+    /// The folder of the package that it belongs to, relative to the workspace.
+    pub(crate) fn package(&self) -> PathBuf {
+        self.path
+            .components()
+            .take_while(|part| {
+                !["src", "tests"]
+                    .iter()
+                    .any(|name| part.as_os_str() == *name)
+            })
+            .collect()
+    }
+}
+
+/// The workspace's own files.
+pub(crate) struct Tree {
+    root: PathBuf,
+    workspace: Workspace,
+    /// Every Rust file, in the order of their paths.
+    pub(crate) rust: Vec<RustFile>,
+}
+
+impl Tree {
+    /// Reads all of them.
+    ///
+    /// # Errors
+    /// The file or folder that cannot be read.
+    pub(crate) fn read(workspace: &Workspace) -> Result<Self> {
+        let root = workspace.root().to_owned();
+        let mut paths = Vec::new();
+        for room in ROOMS {
+            collect(&root.join(room), &mut paths)?;
+        }
+        paths.sort();
+        let rust = paths
+            .into_iter()
+            .map(|path| {
+                let source = Source::read(&read(&path)?);
+                let path = path.strip_prefix(&root).unwrap_or(&path).to_owned();
+                Ok(RustFile { path, source })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            root,
+            workspace: workspace.clone(),
+            rust,
+        })
+    }
+
+    /// Rust files that go into programs.
+    pub(crate) fn production(&self) -> impl Iterator<Item = &RustFile> {
+        self.rust.iter().filter(|file| !file.is_test())
+    }
+
+    /// The workspace itself, for rules that build.
+    pub(crate) fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    /// The text of a file, by its path in the workspace.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn text(&self, path: impl AsRef<Path>) -> Result<String> {
+        read(&self.root.join(path))
+    }
+
+    /// Whether there is such a file.
+    pub(crate) fn has(&self, path: impl AsRef<Path>) -> bool {
+        self.root.join(path).is_file()
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("read folder {}", folder.display()))?;
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("read folder {}", folder.display()))?
+            .path();
+        if path.is_dir() && !path.ends_with("target") {
+            collect(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
