@@ -1,0 +1,1 @@
+//! The status page and the API, an unprivileged process of its own.
