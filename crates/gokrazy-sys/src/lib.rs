@@ -10,5 +10,7 @@
 //! A function's first line of documentation is the call that it makes.
 
 pub mod capability;
+pub mod clock;
 pub mod passing;
 pub mod process;
+pub mod rtc;
