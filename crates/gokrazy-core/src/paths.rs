@@ -74,14 +74,20 @@ pub const ETC_HOSTNAME: &str = "/etc/hostname";
 /// Names the operating system (os-release(5)).
 pub const OS_RELEASE: &str = "/etc/os-release";
 
+/// The TCP port of the web page as a number, if not 80 (gokrazy's file).
+pub const HTTP_PORT: &str = "/etc/http-port.txt";
+
+/// What the kernel tells of processes, memory and mounts (proc(5)).
+pub const PROC: &str = "/proc";
+
+/// What the kernel tells of devices (sysfs(5)).
+pub const SYS: &str = "/sys";
+
+/// Where anybody may leave files until the next boot; web confines uploads and diversions to it.
+pub const TEMP: &str = "/tmp";
+
 /// Folder of our own programs.
 pub const SYSTEM_BIN: &str = "/gokrazy";
 
 /// Folder of the user's programs.
 pub const USER_BIN: &str = "/user";
-
-/// The hardware clock.
-pub const RTC: &str = "/dev/rtc0";
-
-/// The kernel's random name of this boot.
-pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";

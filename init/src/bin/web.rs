@@ -1,3 +1,17 @@
-//! Entry point.
+//! Entry point of `web`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use gokrazy_core::exit;
+use gokrazy_init::web::{self, config::Args};
+
+fn main() -> ExitCode {
+    match web::run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("web: {error:#}");
+            ExitCode::from(exit::FAILURE)
+        }
+    }
+}

@@ -13,16 +13,17 @@ use crate::process;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("crates/gokrazy-sys", &[]),
     ("crates/gokrazy-core", &["gokrazy-sys"]),
+    ("crates/web-password", &[]),
     ("crates/hello", &["gokrazy-core"]),
-    ("init", &["gokrazy-core", "gokrazy-sys"]),
+    ("init", &["gokrazy-core", "gokrazy-sys", "web-password"]),
     ("dhcp", &["gokrazy-core", "gokrazy-sys"]),
     ("ntp", &["gokrazy-core", "gokrazy-sys"]),
     ("randomd", &["gokrazy-core", "gokrazy-sys"]),
-    ("xtask", &["gokrazy-core"]),
+    ("xtask", &["gokrazy-core", "web-password"]),
 ];
 
 /// Packages of ours, as manifests name them.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "gokrazy-core",
     "gokrazy-sys",
     "gokrazy-init",
@@ -30,6 +31,7 @@ const OURS: [&str; 8] = [
     "gokrazy-ntp",
     "gokrazy-randomd",
     "hello",
+    "web-password",
     "xtask",
 ];
 

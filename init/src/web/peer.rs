@@ -1,0 +1,45 @@
+//! Who is at the other end of a connection.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// The other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Somebody on the network.
+    Tcp(SocketAddr),
+    /// A process on this machine, by the user id that the kernel vouches for (`SO_PEERCRED`, unix(7)).
+    Unix(u32),
+}
+
+/// One connection; requests carry it as an extension.
+#[derive(Debug)]
+pub struct Connection {
+    /// The other end.
+    pub peer: Peer,
+    /// When it was accepted.
+    pub since: Instant,
+    proven: AtomicBool,
+}
+
+impl Connection {
+    /// A connection just accepted.
+    pub fn new(peer: Peer, since: Instant) -> Self {
+        Self {
+            peer,
+            since,
+            proven: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes that a request on this connection has shown the password, or that the kernel vouches for its peer.
+    pub fn set_proven(&self) {
+        self.proven.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has.
+    pub fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,98 @@
+//! One connection after another, from its first byte to its last; bounded in time, memory and number.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service as _;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::App;
+use super::connections::Connections;
+use super::peer::{Connection, Peer};
+
+/// A request's head must be complete so long after the connection fell idle; it also ends idle connections.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest head of a request, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+/// Most header fields of a request; browsers send some twenty.
+const MAX_FIELDS: usize = 64;
+
+/// All that connections share.
+pub struct Server {
+    app: Arc<App>,
+    router: Router,
+    connections: Connections,
+}
+
+impl Server {
+    /// A server of `router`.
+    pub fn new(app: Arc<App>, router: Router) -> Arc<Self> {
+        Arc::new(Self {
+            app,
+            router,
+            connections: Connections::default(),
+        })
+    }
+
+    /// Serves a connection just accepted, on a task of its own, as soon as there is room for it.
+    pub async fn take<S>(self: &Arc<Self>, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.connections.room(|| Instant::now().into_std()).await;
+        let connection = Arc::new(Connection::new(peer, Instant::now().into_std()));
+        let leave = Leave {
+            server: self.clone(),
+            connection: connection.clone(),
+        };
+        let server = self.clone();
+        let task = tokio::spawn(async move {
+            server.serve(stream, &leave.connection).await;
+        });
+        self.connections.add(connection, task.abort_handle());
+        self.app
+            .counters
+            .connections
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn serve<S>(&self, stream: S, connection: &Arc<Connection>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(connection.clone());
+            self.app.counters.requests.fetch_add(1, Ordering::Relaxed);
+            TowerToHyperService::new(self.router.clone()).call(request.map(Body::new))
+        });
+        // What goes wrong here is the client's doing and told by its end; a line a time would let it fill the log.
+        let _ = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_FIELDS)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    }
+}
+
+/// Takes a connection off the table however its task ends.
+struct Leave {
+    server: Arc<Server>,
+    connection: Arc<Connection>,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.server.connections.remove(&self.connection);
+    }
+}
