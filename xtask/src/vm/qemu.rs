@@ -1,0 +1,255 @@
+//! The command line of QEMU for each machine; pure.
+//!
+//! Tried with QEMU 7.2 and 10.0 without hardware virtualisation.
+
+use std::path::{Path, PathBuf};
+
+/// A machine that QEMU plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Machine {
+    /// Raspberry Pi 3 Model B: SD card, USB network.
+    Raspi3b,
+    /// An arm64 virtual machine with UEFI firmware.
+    Virt,
+    /// An amd64 virtual machine with UEFI firmware.
+    Pc,
+}
+
+/// Who starts the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// QEMU itself, from files that it was handed, as a Pi's firmware would.
+    Direct {
+        /// The kernel.
+        kernel: PathBuf,
+        /// The initial file system.
+        initramfs: Option<PathBuf>,
+        /// The device tree.
+        device_tree: PathBuf,
+        /// The kernel command line.
+        command_line: String,
+    },
+    /// UEFI firmware: its code, and a copy of its variables that it may change.
+    Firmware {
+        /// Read-only code.
+        code: PathBuf,
+        /// Variables.
+        variables: PathBuf,
+    },
+}
+
+/// What the guest's network card is plugged into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Net {
+    /// QEMU's own: no root needed; port 80 of the guest appears on this port of loopback.
+    User {
+        /// Port on the host.
+        http: u16,
+    },
+    /// A tap device that is there already.
+    Tap {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// The address of the guest's network card.
+pub(crate) const MAC: &str = "52:54:00:67:6b:01";
+
+impl Machine {
+    /// QEMU's program.
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            Self::Raspi3b | Self::Virt => "qemu-system-aarch64",
+            Self::Pc => "qemu-system-x86_64",
+        }
+    }
+
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            // The Pi's memory is the model's, 1 GiB, and cannot be chosen.
+            Self::Raspi3b => &["-machine", "raspi3b"],
+            Self::Virt => &[
+                "-machine",
+                "virt",
+                "-cpu",
+                "cortex-a53",
+                "-smp",
+                "2",
+                "-m",
+                "512M",
+            ],
+            Self::Pc => &["-machine", "q35", "-cpu", "max", "-smp", "2", "-m", "512M"],
+        }
+    }
+
+    fn drive(self, disk: &Path) -> Vec<String> {
+        let interface = if self == Self::Raspi3b {
+            "sd"
+        } else {
+            "virtio"
+        };
+        vec![
+            "-drive".to_owned(),
+            format!("if={interface},format=raw,file={}", escape(disk)),
+        ]
+    }
+
+    fn card(self) -> &'static str {
+        match self {
+            Self::Raspi3b => "usb-net",
+            Self::Virt | Self::Pc => "virtio-net-pci",
+        }
+    }
+}
+
+/// One run of a guest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run<'a> {
+    /// The machine.
+    pub(crate) machine: Machine,
+    /// The file that is its disk.
+    pub(crate) disk: &'a Path,
+    /// Who starts the kernel.
+    pub(crate) start: &'a Start,
+    /// What its network card is plugged into.
+    pub(crate) net: &'a Net,
+    /// What its battery-backed clock begins with (`2001-01-01`), if not the host's time; a Pi has none.
+    pub(crate) clock: Option<&'a str>,
+}
+
+/// All arguments for one run of the guest, which ends where the guest would start anew.
+pub(crate) fn arguments(run: Run<'_>) -> Vec<String> {
+    let Run {
+        machine,
+        disk,
+        start,
+        net,
+        clock,
+    } = run;
+    let mut arguments: Vec<String> = machine.options().iter().map(ToString::to_string).collect();
+    // QEMU must not start the guest anew by itself: the firmware that we play reads the disk first.
+    let always = [
+        "-no-reboot",
+        "-display",
+        "none",
+        "-monitor",
+        "none",
+        "-serial",
+        "stdio",
+    ];
+    arguments.extend(always.map(str::to_owned));
+    arguments.extend(machine.drive(disk));
+    arguments.extend(start.arguments());
+    arguments.extend(net.arguments(machine.card()));
+    arguments.extend(
+        clock
+            .into_iter()
+            .flat_map(|clock| ["-rtc".to_owned(), format!("base={clock}")]),
+    );
+    arguments
+}
+
+impl Start {
+    fn arguments(&self) -> Vec<String> {
+        match self {
+            Self::Direct {
+                kernel,
+                initramfs,
+                device_tree,
+                command_line,
+            } => {
+                let mut arguments = Vec::new();
+                let files = [
+                    ("-kernel", Some(kernel)),
+                    ("-initrd", initramfs.as_ref()),
+                    ("-dtb", Some(device_tree)),
+                ];
+                for (option, file) in files {
+                    arguments.extend(
+                        file.iter()
+                            .flat_map(|file| [option.to_owned(), file.display().to_string()]),
+                    );
+                }
+                arguments.extend(["-append".to_owned(), command_line.clone()]);
+                arguments
+            }
+            Self::Firmware { code, variables } => [("on", code), ("off", variables)]
+                .into_iter()
+                .flat_map(|(readonly, file)| {
+                    let flash = format!(
+                        "if=pflash,format=raw,readonly={readonly},file={}",
+                        escape(file)
+                    );
+                    ["-drive".to_owned(), flash]
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Net {
+    fn arguments(&self, card: &str) -> Vec<String> {
+        let backend = match self {
+            Self::User { http } => format!("user,id=net0,hostfwd=tcp:127.0.0.1:{http}-:80"),
+            Self::Tap { name } => format!("tap,id=net0,ifname={name},script=no,downscript=no"),
+        };
+        let device = format!("{card},netdev=net0,mac={MAC}");
+        vec!["-netdev".to_owned(), backend, "-device".to_owned(), device]
+    }
+}
+
+/// A comma ends an option's value unless it is doubled.
+fn escape(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pi_boots_from_its_card_and_speaks_over_usb() {
+        let start = Start::Direct {
+            kernel: "k".into(),
+            initramfs: Some("i".into()),
+            device_tree: "d".into(),
+            command_line: "console=ttyAMA0 panic=5".to_owned(),
+        };
+        let run = Run {
+            machine: Machine::Raspi3b,
+            disk: Path::new("a,b.img"),
+            start: &start,
+            net: &Net::User { http: 8080 },
+            clock: None,
+        };
+        let line = arguments(run).join(" ");
+        assert_eq!(
+            line,
+            "-machine raspi3b -no-reboot -display none -monitor none -serial stdio \
+             -drive if=sd,format=raw,file=a,,b.img -kernel k -initrd i -dtb d -append console=ttyAMA0 panic=5 \
+             -netdev user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80 -device usb-net,netdev=net0,mac=52:54:00:67:6b:01"
+        );
+    }
+
+    #[test]
+    fn firmware_may_change_its_variables_and_not_its_code() {
+        let start = Start::Firmware {
+            code: "c".into(),
+            variables: "v".into(),
+        };
+        let net = Net::Tap {
+            name: "t".to_owned(),
+        };
+        let run = Run {
+            machine: Machine::Virt,
+            disk: Path::new("d"),
+            start: &start,
+            net: &net,
+            clock: Some("2001-01-01"),
+        };
+        let line = arguments(run).join(" ");
+        assert!(line.contains("if=pflash,format=raw,readonly=on,file=c -drive if=pflash,format=raw,readonly=off,file=v"));
+        assert!(line.ends_with("-netdev tap,id=net0,ifname=t,script=no,downscript=no -device virtio-net-pci,netdev=net0,mac=52:54:00:67:6b:01 -rtc base=2001-01-01"));
+    }
+}
