@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::workspace::Workspace;
-use crate::{build, image, setup, test};
+use crate::{build, image, run, setup, test};
 
 /// Builds gokrazy-rs images, boots them, tests and measures.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Build(build::Arguments),
     /// Make an image that can be flashed or booted in an emulator.
     Image(image::Arguments),
+    /// Boot an image in an emulated machine.
+    Run(run::Arguments),
     /// Run the tests: everything, or the levels named.
     Test(test::Arguments),
 }
@@ -37,6 +39,7 @@ pub(crate) fn dispatch(command: Command) -> Result<()> {
         Command::Setup(arguments) => setup::run(&workspace, &arguments),
         Command::Build(arguments) => build::run(&workspace, &arguments),
         Command::Image(arguments) => image::run(&workspace, &arguments),
+        Command::Run(arguments) => run::run(&workspace, &arguments),
         Command::Test(arguments) => test::run(&workspace, &arguments),
     }
 }

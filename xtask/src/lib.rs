@@ -9,6 +9,7 @@ mod digest;
 mod image;
 mod packages;
 mod process;
+mod run;
 mod setup;
 mod test;
 mod tidy;

@@ -75,6 +75,7 @@ impl Guest {
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(complaints(setting)?)
             .spawn()
             .with_context(|| format!("start {}", line_of(&command)))?;
         let output = child.stdout.take().context("take QEMU's output")?;
@@ -146,6 +147,23 @@ impl Drop for Guest {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Name of the file with what QEMU itself says; it can be noisy about packets that the guest does not take yet.
+const COMPLAINTS: &str = "qemu.log";
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a log that QEMU writes while it runs"
+)]
+fn complaints(setting: &Setting) -> Result<fs::File> {
+    let path = setting.folder.join(COMPLAINTS);
+    fs::File::create(&path).with_context(|| format!("make {}", path.display()))
+}
+
+/// What QEMU itself said in its last run.
+pub(crate) fn complaint(setting: &Setting) -> String {
+    fs::read_to_string(setting.folder.join(COMPLAINTS)).unwrap_or_default()
 }
 
 /// QEMU in its namespace, killed by the kernel when we are: no orphan keeps a disk busy.

@@ -1,0 +1,183 @@
+//! `cargo xtask run`: boots an image in an emulated machine, with its page on loopback.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::clock;
+use crate::image::{self, Board};
+use crate::setup::{self, Purpose};
+use crate::vm::console::Echo;
+use crate::vm::disk::Disk;
+use crate::vm::guest::{self, Ending, Guest, Setting};
+use crate::vm::qemu::{Machine, Net};
+use crate::workspace::Workspace;
+
+/// How often we look for a signal and for the guest's end.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What `run` can be told.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The machine to emulate.
+    #[arg(long, value_enum, default_value = "raspi3b")]
+    machine: Machine,
+    /// Port of loopback on which the page appears.
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    http: u16,
+    /// Image to boot; without it the machine's own is built first.
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// Go on with the disk of the last run instead of a fresh copy of the image.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Boots the image and stays until the guest switches off, or Ctrl-C is pressed.
+///
+/// # Errors
+/// What is missing on this machine, or why the guest does not run.
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    setup::ensure(Purpose::Run)?;
+    check_port(arguments.http)?;
+    let (image, password) = match &arguments.image {
+        Some(image) => (image.clone(), None),
+        None => {
+            let built = image::build(workspace, &image_arguments(arguments.machine))?;
+            (built.path, Some(built.password))
+        }
+    };
+    let folder = workspace
+        .target()
+        .join("vm")
+        .join(format!("run-{}", word(arguments.machine)));
+    let disk_file = folder.join("disk.img");
+    let disk = match arguments.keep && disk_file.exists() {
+        true => Disk::existing(&disk_file),
+        false => Disk::flash(&image, &disk_file, 0)?,
+    };
+    let setting = Setting {
+        machine: arguments.machine,
+        disk,
+        folder,
+        net: Net::User {
+            http: arguments.http,
+        },
+        namespace: None,
+        clock: None,
+        echo: Echo::Shown,
+    };
+    announce(arguments.http, password.as_deref());
+    watch(&setting)
+}
+
+fn announce(port: u16, password: Option<&str>) {
+    println!("page:      {}/", url(port));
+    println!("user:      gokrazy");
+    println!(
+        "password:  {}",
+        password.unwrap_or("the one that the image was made with")
+    );
+    println!("Ctrl-C ends it\n");
+}
+
+fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+fn word(machine: Machine) -> &'static str {
+    match machine {
+        Machine::Raspi3b => "raspi3b",
+        Machine::Virt => "virt",
+        Machine::Pc => "pc",
+    }
+}
+
+fn image_arguments(machine: Machine) -> image::Arguments {
+    image::Arguments {
+        config: None,
+        board: Some(board(machine)),
+        kernel: None,
+        output: None,
+    }
+}
+
+/// The image that is made for a machine.
+pub(crate) fn board(machine: Machine) -> Board {
+    match machine {
+        Machine::Raspi3b => Board::Pi,
+        Machine::Virt => Board::UefiArm64,
+        Machine::Pc => Board::UefiAmd64,
+    }
+}
+
+/// QEMU's own message about a busy port does not say what to do.
+fn check_port(port: u16) -> Result<()> {
+    std::net::TcpListener::bind(("127.0.0.1", port))
+        .map(drop)
+        .with_context(|| format!("take port {port} of loopback; --http PORT takes another one"))
+}
+
+/// Why we stop watching.
+enum Seen {
+    Interrupted,
+    Ended(Ending),
+}
+
+fn watch(setting: &Setting) -> Result<()> {
+    // Blocked, so that they wait for us; std gives a child an empty mask, so QEMU still ends on Ctrl-C by itself.
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.thread_block().context("hold back signals")?;
+    let interrupts = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .context("make a descriptor of signals")?;
+    loop {
+        let mut guest = Guest::power_on(setting)?;
+        match watch_once(&mut guest, &interrupts)? {
+            Seen::Interrupted => {
+                drop(guest);
+                println!(
+                    "\nswitched off; `--keep` goes on with {}",
+                    setting.disk.path().display()
+                );
+                return Ok(());
+            }
+            Seen::Ended(Ending::Reboot) if guest.console().lines().is_empty() => {
+                bail!(
+                    "the guest ended without a word; is {} an image for it?",
+                    setting.disk.path().display()
+                )
+            }
+            Seen::Ended(Ending::Reboot) => println!("\n== the guest starts anew\n"),
+            Seen::Ended(Ending::PowerOff) => {
+                println!("\nthe guest switched itself off");
+                return Ok(());
+            }
+            Seen::Ended(Ending::Stopped) => {
+                bail!("QEMU ended by itself:\n{}", guest::complaint(setting))
+            }
+        }
+    }
+}
+
+fn watch_once(guest: &mut Guest, interrupts: &SignalFd) -> Result<Seen> {
+    loop {
+        // Looked for first: on Ctrl-C QEMU ends too, and that is no reboot.
+        let ending = guest.ending()?;
+        let patience = if ending.is_some() { 2 * PAUSE } else { PAUSE };
+        let interrupted = clock::poll(patience, PAUSE / 4, || {
+            interrupts.read_signal().ok().flatten()
+        });
+        if interrupted.is_some() {
+            return Ok(Seen::Interrupted);
+        }
+        if let Some(ending) = ending {
+            return Ok(Seen::Ended(ending));
+        }
+    }
+}

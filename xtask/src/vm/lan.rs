@@ -1,0 +1,231 @@
+//! A network for one guest, in a namespace of its own: a tap device, a DHCP and DNS server, an NTP server.
+//!
+//! Unlike QEMU's own network, its servers say what the test chose, and tell what the guest asked.
+//! Nothing of it is seen from outside, and nothing of the host's network is touched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, setns};
+
+use super::qemu::MAC;
+use crate::clock;
+use crate::process;
+
+/// Where `ip netns` keeps its names.
+const NAMESPACES: &str = "/run/netns";
+
+/// All names of ours begin so; the owner's process id follows.
+const PREFIX: &str = "xtask-";
+
+/// Name of the tap device, inside the namespace.
+pub(crate) const TAP: &str = "tap0";
+
+/// The server's address: router, name server, NTP server.
+pub(crate) const SERVER: &str = "10.67.75.1";
+
+/// The address that the guest is to get.
+pub(crate) const GUEST: &str = "10.67.75.77";
+
+/// Length of the network's prefix.
+pub(crate) const PREFIX_LENGTH: u8 = 24;
+
+/// How long the lease holds, in seconds.
+pub(crate) const LEASE_SECONDS: u64 = 3600;
+
+/// The network; dropped, it is gone with its servers.
+pub(crate) struct Lan {
+    namespace: String,
+    folder: PathBuf,
+    servers: Vec<Child>,
+}
+
+impl Lan {
+    /// Makes the network and starts its servers; they log below `folder`.
+    ///
+    /// # Errors
+    /// What could not be made, or the server that did not start.
+    pub(crate) fn new(folder: &Path) -> Result<Self> {
+        sweep();
+        fs::create_dir_all(folder).with_context(|| format!("make folder {}", folder.display()))?;
+        let namespace = format!("{PREFIX}{}", std::process::id());
+        ip(&["netns", "add", &namespace]).context("make a network namespace (root is needed)")?;
+        let mut lan = Self {
+            namespace,
+            folder: folder.to_owned(),
+            servers: Vec::new(),
+        };
+        lan.wire()?;
+        lan.serve("dnsmasq", &dnsmasq())?;
+        lan.serve_time()?;
+        Ok(lan)
+    }
+
+    /// The namespace's name.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Runs `work` on a thread inside the namespace, and returns what it returns.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or `work` says so.
+    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let path = Path::new(NAMESPACES).join(&self.namespace);
+        let file = fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
+        let enter_and_work = move || {
+            setns(file, CloneFlags::CLONE_NEWNET).context("enter the network namespace")?;
+            work()
+        };
+        let ended = thread::scope(|scope| scope.spawn(enter_and_work).join());
+        ended.unwrap_or_else(|_| bail!("work inside the network namespace panicked"))
+    }
+
+    /// A program that runs inside the namespace and dies with us.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--pdeathsig",
+            "KILL",
+            "ip",
+            "netns",
+            "exec",
+            &self.namespace,
+            program,
+        ]);
+        command
+    }
+
+    /// What a server logged so far.
+    pub(crate) fn log_of(&self, server: &str) -> String {
+        fs::read_to_string(self.folder.join(format!("{server}.log"))).unwrap_or_default()
+    }
+
+    fn wire(&self) -> Result<()> {
+        let inside = |arguments: &[&str]| {
+            let in_namespace = ["-n", &self.namespace];
+            ip(&[&in_namespace, arguments].concat())
+        };
+        inside(&["link", "set", "lo", "up"])?;
+        inside(&["tuntap", "add", "dev", TAP, "mode", "tap"])?;
+        inside(&[
+            "addr",
+            "add",
+            &format!("{SERVER}/{PREFIX_LENGTH}"),
+            "dev",
+            TAP,
+        ])?;
+        inside(&["link", "set", TAP, "up"])
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a server reads it only after we have written it"
+    )]
+    fn serve_time(&mut self) -> Result<()> {
+        let path = self.folder.join("chrony.conf");
+        let settings = format!(
+            "local stratum 3\nallow\nbindaddress {SERVER}\ncmdport 0\nbindcmdaddress /\npidfile {}\n",
+            self.folder.join("chronyd.pid").display()
+        );
+        fs::write(&path, settings).with_context(|| format!("write {}", path.display()))?;
+        // -x: it serves this machine's clock and never sets it; -d: it stays ours.
+        let path = path.to_string_lossy();
+        self.serve("chronyd", &["-x", "-d", "-f", &path].map(str::to_owned))
+    }
+
+    fn serve(&mut self, program: &str, arguments: &[String]) -> Result<()> {
+        let log = self.folder.join(format!("{program}.log"));
+        let output = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("open {}", log.display()))?;
+        let mut child = self
+            .command(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().context("share a log")?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("start {program}"))?;
+        // A server that does not like its settings ends at once.
+        let early = clock::poll(
+            Duration::from_millis(500),
+            Duration::from_millis(50),
+            || child.try_wait().ok().flatten(),
+        );
+        if let Some(status) = early {
+            bail!("{program} ended with {status}:\n{}", self.log_of(program));
+        }
+        self.servers.push(child);
+        Ok(())
+    }
+}
+
+impl Drop for Lan {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "xtask is no supervisor: nobody else reaps these children"
+    )]
+    fn drop(&mut self) {
+        for server in &mut self.servers {
+            // Both fail only if the server is gone already, which is what is wanted.
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+        if let Err(error) = ip(&["netns", "delete", &self.namespace]) {
+            eprintln!("xtask: {error:#}");
+        }
+    }
+}
+
+/// One lease, with a route, a name server that takes every name to be ours, and an NTP server.
+fn dnsmasq() -> Vec<String> {
+    [
+        "--keep-in-foreground",
+        "--conf-file=",
+        "--user=root",
+        "--pid-file=",
+        "--log-facility=-",
+        "--log-dhcp",
+        "--no-resolv",
+        "--no-hosts",
+        "--dhcp-authoritative",
+        "--leasefile-ro",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain([
+        format!("--interface={TAP}"),
+        "--bind-interfaces".to_owned(),
+        format!("--dhcp-range={GUEST},{GUEST},{LEASE_SECONDS}"),
+        format!("--dhcp-host={MAC},{GUEST}"),
+        format!("--dhcp-option=option:router,{SERVER}"),
+        format!("--dhcp-option=option:ntp-server,{SERVER}"),
+        format!("--address=/#/{SERVER}"),
+    ])
+    .collect()
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
+    process::capture(Command::new("ip").args(arguments)).map(drop)
+}
+
+/// Removes namespaces whose owner is gone: a run that was killed could not.
+fn sweep() {
+    for entry in fs::read_dir(NAMESPACES).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name
+            .strip_prefix(PREFIX)
+            .and_then(|id| id.parse::<u32>().ok());
+        let gone = owner.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists());
+        if gone && let Err(error) = ip(&["netns", "delete", &name]) {
+            eprintln!("xtask: {error:#}");
+        }
+    }
+}
