@@ -1,1 +1,55 @@
-//! Placeholder of the crate's map.
+//! An NTP client for machines without a clock battery: right from the first second, hard to lie to, small.
+//!
+//! | module | pure | what |
+//! |---|---|---|
+//! | [`args`] | yes | command line to settings |
+//! | [`wall`] | yes | civil time, NTP timestamps and their eras |
+//! | [`packet`] | yes | request, reply, every check of a reply |
+//! | [`filter`] | yes | one server's recent samples |
+//! | [`select`] | yes | who tells the truth |
+//! | [`server`], [`names`], [`pool`] | yes | who is asked when |
+//! | [`discipline`] | yes | what the oscillator does, and the correction |
+//! | [`limits`] | yes | when the clock may be set, and to what |
+//! | [`machine`] | yes | all of these: events in, actions out |
+//! | [`clocks`] | | the machine's clocks |
+//! | [`wire`], [`resolve`], [`watch`] | | sockets, lookups, routes and leases |
+//! | [`store`] | | the files |
+//! | [`daemon`] | | the loop: wait, ask the machine, obey |
+//! | [`query`] | | `--query` |
+//!
+//! Nothing here waits for another daemon: leases are read if they are there, and the state is published for whoever
+//! wants it.
+
+pub mod args;
+pub mod clocks;
+pub mod daemon;
+pub mod discipline;
+pub mod filter;
+pub mod limits;
+pub mod machine;
+pub mod names;
+pub mod packet;
+pub mod pool;
+pub mod query;
+pub mod resolve;
+pub mod select;
+pub mod server;
+pub mod store;
+pub mod wall;
+pub mod watch;
+pub mod wire;
+
+use anyhow::Result;
+
+use args::{Args, Task};
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// A query that failed, or a daemon that could not start.
+pub fn run(args: Args) -> Result<()> {
+    match args.task() {
+        Task::Query(server) => query::query(&server),
+        Task::Keep(config) => daemon::keep(&config),
+    }
+}

@@ -19,6 +19,17 @@ pub struct ClockState {
     pub source: Option<String>,
     /// Stratum of that server (1 to 15).
     pub stratum: Option<u8>,
+    /// Unix time in seconds of the last measurement that the numbers above come from.
+    pub updated: Option<i64>,
+    /// Frequency correction in force, in parts per 10⁹; positive: our oscillator is slow.
+    pub frequency_ppb: Option<i64>,
+    /// `insert` or `delete` while the servers announce a leap second; absent otherwise.
+    pub leap: Option<String>,
+    /// Unix time in seconds of the first synchronisation in this boot; it outlives the daemon and a loss of
+    /// synchronisation.
+    pub first_since: Option<i64>,
+    /// The boot that `first_since` belongs to (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: Option<String>,
 }
 
 impl ClockState {
@@ -45,6 +56,11 @@ impl ClockState {
             error_bound_ns: document.optional_as("error_bound_ns")?,
             source: document.optional_as("source")?,
             stratum: document.optional_as("stratum")?,
+            updated: document.optional_as("updated")?,
+            frequency_ppb: document.optional_as("frequency_ppb")?,
+            leap: document.optional_as("leap")?,
+            first_since: document.optional_as("first_since")?,
+            boot_id: document.optional_as("boot_id")?,
         })
     }
 
@@ -57,6 +73,11 @@ impl ClockState {
             .set_some("error_bound_ns", self.error_bound_ns)
             .set_some("source", self.source.as_ref())
             .set_some("stratum", self.stratum)
+            .set_some("updated", self.updated)
+            .set_some("frequency_ppb", self.frequency_ppb)
+            .set_some("leap", self.leap.as_ref())
+            .set_some("first_since", self.first_since)
+            .set_some("boot_id", self.boot_id.as_ref())
             .render()
     }
 }
@@ -74,9 +95,15 @@ mod tests {
             error_bound_ns: Some(2_000_000),
             source: Some("192.0.2.1:123".to_owned()),
             stratum: Some(2),
+            updated: Some(1_790_000_064),
+            frequency_ppb: Some(-12_345),
+            leap: Some("insert".to_owned()),
+            first_since: Some(1_789_999_000),
+            boot_id: Some("6e1a".to_owned()),
         };
         let text = "synchronised=yes\nsince=1790000000\noffset_ns=-1500\nerror_bound_ns=2000000\n\
-                    source=192.0.2.1:123\nstratum=2\n";
+                    source=192.0.2.1:123\nstratum=2\nupdated=1790000064\nfrequency_ppb=-12345\nleap=insert\n\
+                    first_since=1789999000\nboot_id=6e1a\n";
         assert_eq!(state.render(), text);
         assert_eq!(ClockState::parse(text), Ok(state));
     }

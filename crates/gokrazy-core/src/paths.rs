@@ -91,3 +91,9 @@ pub const SYSTEM_BIN: &str = "/gokrazy";
 
 /// Folder of the user's programs.
 pub const USER_BIN: &str = "/user";
+
+/// The hardware clock.
+pub const RTC: &str = "/dev/rtc0";
+
+/// The kernel's random name of this boot.
+pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";

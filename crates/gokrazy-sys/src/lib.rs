@@ -8,3 +8,9 @@
 //! Each module starts with `#![expect(unsafe_code, reason = …)]`; each block names its precondition; each
 //! `repr(C)` structure is asserted against its header.
 //! A function's first line of documentation is the call that it makes.
+
+pub mod capability;
+pub mod clock;
+pub mod passing;
+pub mod process;
+pub mod rtc;

@@ -1,0 +1,117 @@
+//! Making a child process, and ending it without the parent's clean-up.
+//!
+//! Signals to a whole group, waiting and `exec` are nix's.
+#![expect(
+    unsafe_code,
+    reason = "clone3(2), _exit(2) and sigaction(2) have no safe face"
+)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// clone3(2): makes a child that runs `child` on its own copy of the memory, in the control group whose folder
+/// `cgroup` is, and returns the child's process id.
+///
+/// Nothing is shared with the child, so the parent neither waits for it nor can be harmed by it.
+/// `child` ends in `exec`; where it returns, the child process ends with the exit code that it returned.
+///
+/// Call it from a process of a single thread only: in the copy, a lock that another thread held stays held for ever.
+///
+/// # Errors
+/// The errno of clone3(2): `EAGAIN` at a limit of processes, `ENOMEM`, and for `cgroup` those of writing
+/// `cgroup.procs`.
+pub fn spawn(cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -> u8) -> io::Result<u32> {
+    // SAFETY: an all-zero `clone_args` is the documented "nothing asked"; the structure outlives the call.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+    if let Some(cgroup) = cgroup {
+        arguments.flags = CLONE_INTO_CGROUP;
+        arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
+    }
+    // SAFETY: without CLONE_VM the child gets its own copy of memory and stack, as with fork(2); the pointer and
+    // the size describe `arguments`.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut arguments,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    match u32::try_from(result) {
+        Err(_) => Err(io::Error::last_os_error()),
+        Ok(0) => exit_now(child()),
+        Ok(pid) => Ok(pid),
+    }
+}
+
+/// From linux/sched.h; libc's constant is a narrower type than the field.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// fork(2): as [`spawn`] without a control group, for kernels and sandboxes that know no clone3(2).
+///
+/// # Errors
+/// The errno of fork(2).
+pub fn fork(child: impl FnOnce() -> u8) -> io::Result<u32> {
+    // SAFETY: the caller is single-threaded as the documentation of `spawn` asks, so the child may run any code.
+    let pid = unsafe { libc::fork() };
+    match u32::try_from(pid) {
+        Err(_) => Err(io::Error::last_os_error()),
+        Ok(0) => exit_now(child()),
+        Ok(pid) => Ok(pid),
+    }
+}
+
+/// _exit(2): ends the process without running destructors or exit handlers, which belong to the parent.
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: _exit has no precondition.
+    unsafe { libc::_exit(libc::c_int::from(code)) }
+}
+
+/// sigaction(2) for each signal: sets its default action, so that a program does not inherit what its parent ignores.
+pub fn reset_signal_actions() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL is a valid action for every signal; those that refuse (KILL, STOP, the C library's own)
+        // are left as they are.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+    }
+}
+
+/// close_range(2) with `CLOSE_RANGE_CLOEXEC`: descriptors from `first` up do not survive the next `exec`.
+///
+/// # Errors
+/// The errno: `ENOSYS` before Linux 5.9, `EINVAL` before 5.11.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: only a flag of existing descriptors changes; no descriptor is closed while somebody owns it.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// dup2(2): makes `number` a copy of `fd` that survives `exec`, closing what was there.
+///
+/// # Errors
+/// The errno of dup2(2); `EINVAL` for a `number` of standard input, output or error, which have owners of their own.
+pub fn duplicate_to(fd: impl AsFd, number: i32) -> io::Result<()> {
+    if number <= libc::STDERR_FILENO {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: dup2 takes any two numbers. Callers run between fork and exec, where the copy's owners never run again.
+    let result = unsafe { libc::dup2(fd.as_fd().as_raw_fd(), number) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,418 @@
+//! The loop: wait, ask the machine, obey.
+//!
+//! One thread waits in one `poll(2)`; only name lookups have threads of their own.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use gokrazy_core::atomic::ReplaceError;
+use gokrazy_core::clock::ClockState;
+use gokrazy_core::paths;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
+
+use crate::args::Config;
+use crate::clocks;
+use crate::discipline::{Discipline, from_kernel, to_kernel};
+use crate::limits;
+use crate::machine::{Action, Applied, Earlier, Machine, Moment};
+use crate::names::{DEFAULT_POOL, Spec};
+use crate::packet::Span;
+use crate::resolve::Resolver;
+use crate::store::Store;
+use crate::wall::Mono;
+use crate::watch::{self, Watch};
+use crate::wire::{Answer, Pending};
+
+/// How often the time is saved, since power is usually pulled.
+const SAVE_EVERY: Mono = Mono::from_secs(600);
+
+/// Routes and leases come in swarms: wait this long for the rest.
+const CALM: Mono = Mono::from_millis(50);
+
+/// The two clocks may part by so much, and by 500 ppm of the time between, before someone has moved one; in ns.
+const JUMP: u64 = 250_000_000;
+
+/// The daemon and all that it holds.
+struct Daemon {
+    span: Span,
+    rtc: Option<PathBuf>,
+    dhcp: bool,
+    configured: Vec<Spec>,
+    store: Store,
+    machine: Machine,
+    pending: Vec<Pending>,
+    resolver: Resolver,
+    watch: Watch,
+    signals: SignalFd,
+    save_at: Mono,
+    saved_drift: Option<f64>,
+    calm_at: Option<Mono>,
+    last: Moment,
+    /// What could not be written, so that it is told once.
+    unwritable: Option<String>,
+    unpublished: bool,
+}
+
+/// Keeps the clock right until a signal says to end.
+///
+/// # Errors
+/// What the daemon cannot do without: signals, a socket pair, random numbers.
+pub fn keep(config: &Config) -> Result<()> {
+    let mut daemon = Daemon::start(config)?;
+    while daemon.turn()? {}
+    daemon.save(clocks::moment());
+    eprintln!("ended; time and drift are saved");
+    Ok(())
+}
+
+/// A number that nobody can guess.
+///
+/// # Errors
+/// The errno of `getrandom(2)`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell is where chance is drawn"
+)]
+pub fn nonce() -> Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("draw a random number: {error}"))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// A number from 0 to 1; without chance, the middle.
+fn chance() -> f64 {
+    nonce().map_or(0.5, |number| (number >> 11) as f64 / (1_u64 << 53) as f64)
+}
+
+impl Daemon {
+    fn start(config: &Config) -> Result<Self> {
+        let signals = watch::signals().context("take signals")?;
+        let store = Store::new(config.state_dir.clone(), config.run_dir.clone());
+        let span = limits::span();
+        set_from_memory(&store, config.rtc.as_deref(), span);
+        let moment = clocks::moment();
+        let discipline = discipline(&store, moment.now);
+        let boot_id = std::fs::read_to_string(paths::BOOT_ID)
+            .ok()
+            .map(|id| id.trim().to_owned());
+        let earlier = Earlier::of(store.clock().as_ref(), boot_id);
+        let watch = Watch::new(&store.leases());
+        let specs = sources(&store, config.dhcp, &config.servers);
+        eprintln!(
+            "asking {}",
+            specs
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        let mut daemon = Self {
+            span,
+            rtc: config.rtc.clone(),
+            dhcp: config.dhcp,
+            configured: config.servers.clone(),
+            saved_drift: store.drift(),
+            machine: Machine::new(moment.now, span, discipline, specs, earlier),
+            store,
+            pending: Vec::new(),
+            resolver: Resolver::new().context("prepare lookups")?,
+            watch,
+            signals,
+            save_at: moment.now + SAVE_EVERY,
+            calm_at: None,
+            last: moment,
+            unwritable: None,
+            unpublished: false,
+        };
+        let state = daemon.machine.state().clone();
+        daemon.publish(&state);
+        Ok(daemon)
+    }
+
+    /// One turn of the loop; false if it was the last.
+    fn turn(&mut self) -> Result<bool> {
+        let ready = self.wait()?;
+        let moment = clocks::moment();
+        // All answers are stamped with the same moment, before any of them costs time.
+        let answers = self.receive(moment);
+        if ready.ended {
+            return Ok(false);
+        }
+        self.check_jump(moment)?;
+        if ready.changed {
+            self.watch.drain();
+            self.calm_at.get_or_insert(moment.now + CALM);
+        }
+        for (spec, addresses) in self.resolver.finished() {
+            let actions = self.machine.on_names(&spec, &addresses, moment, chance());
+            self.perform(actions)?;
+        }
+        for (id, answer) in answers {
+            let actions = match answer {
+                Answer::Sample(sample) => self.machine.on_sample(id, sample, moment),
+                Answer::Refused(refusal) => self.machine.on_refused(id, refusal, moment.now),
+                Answer::Nothing | Answer::Unreachable => Vec::new(),
+            };
+            self.perform(actions)?;
+        }
+        self.on_time(moment)?;
+        Ok(true)
+    }
+
+    fn on_time(&mut self, moment: Moment) -> Result<()> {
+        if self.calm_at.is_some_and(|at| at <= moment.now) {
+            self.calm_at = None;
+            let specs = sources(&self.store, self.dhcp, &self.configured);
+            let actions = self.machine.on_sources(specs, moment.now);
+            self.machine.on_network(moment.now);
+            self.perform(actions)?;
+        }
+        if self.machine.deadline().is_some_and(|at| at <= moment.now) {
+            let actions = self.machine.on_deadline(moment, &mut chance);
+            self.perform(actions)?;
+        }
+        if self.save_at <= moment.now {
+            self.save_at = moment.now + SAVE_EVERY;
+            self.save(moment);
+        }
+        Ok(())
+    }
+
+    /// Sleeps until something is to be done.
+    fn wait(&self) -> Result<Ready> {
+        let changes: Vec<_> = self.watch.descriptors().collect();
+        let sockets = self.pending.iter().map(|pending| pending.socket.as_fd());
+        let mut fds: Vec<PollFd<'_>> = std::iter::once(self.signals.as_fd())
+            .chain(changes.iter().copied())
+            .chain(std::iter::once(self.resolver.bell().as_fd()))
+            .chain(sockets)
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        match poll(&mut fds, self.timeout()) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("wait for events"),
+        }
+        let is_ready = |fd: &PollFd<'_>| fd.any() == Some(true);
+        Ok(Ready {
+            ended: fds.first().is_some_and(is_ready),
+            changed: fds.iter().skip(1).take(changes.len()).any(is_ready),
+        })
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        let now = clocks::monotonic();
+        let next = [self.machine.deadline(), self.calm_at, Some(self.save_at)];
+        let wait = next
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.save_at)
+            .saturating_sub(now);
+        // Rounded up: a wake-up too early would find nothing to do.
+        PollTimeout::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(PollTimeout::MAX)
+    }
+
+    fn receive(&mut self, moment: Moment) -> Vec<(crate::server::ServerId, Answer)> {
+        let span = self.span;
+        let mut answers = Vec::new();
+        self.pending
+            .retain(|pending| match pending.receive(moment, span) {
+                Answer::Nothing => true,
+                answer => {
+                    answers.push((pending.id, answer));
+                    false
+                }
+            });
+        answers
+    }
+
+    /// Someone else set the clock, or the machine slept: the difference of the two clocks tells.
+    fn check_jump(&mut self, moment: Moment) -> Result<()> {
+        let passed =
+            i64::try_from(moment.now.saturating_sub(self.last.now).as_nanos()).unwrap_or(i64::MAX);
+        let jump = moment.wall.since(self.last.wall.shifted(passed));
+        self.last = moment;
+        if jump.unsigned_abs() < JUMP + passed.unsigned_abs() / 2_000 {
+            return Ok(());
+        }
+        self.pending.clear();
+        let actions = self.machine.on_jump(jump, moment);
+        self.perform(actions)
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) -> Result<()> {
+        let mut queue = VecDeque::from(actions);
+        while let Some(action) = queue.pop_front() {
+            match action {
+                Action::Send(id, address) => {
+                    self.pending.retain(|pending| pending.id != id);
+                    match Pending::send(id, address, nonce()?) {
+                        Ok(pending) => self.pending.push(pending),
+                        Err(_) => self.machine.on_unsent(id, clocks::monotonic()),
+                    }
+                }
+                Action::Forget(id) => self.pending.retain(|pending| pending.id != id),
+                Action::Resolve(spec) => self.resolve(spec, &mut queue),
+                Action::Step(offset) => {
+                    let result = self.step(offset).map_err(|error| error.to_string());
+                    queue.extend(self.machine.on_applied(
+                        Applied::Step(offset),
+                        result,
+                        clocks::moment(),
+                    ));
+                }
+                Action::Steer(steering) => {
+                    let result = clocks::steer(&steering).map_err(|error| error.to_string());
+                    queue.extend(self.machine.on_applied(
+                        Applied::Steer(steering),
+                        result,
+                        clocks::moment(),
+                    ));
+                }
+                Action::Publish(state) => self.publish(&state),
+                Action::WriteRtc => self.write_rtc(),
+                Action::Log(line) => eprintln!("{line}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve(&mut self, spec: Spec, queue: &mut VecDeque<Action>) {
+        if self.resolver.start(spec.clone()).is_err() {
+            queue.extend(
+                self.machine
+                    .on_names(&spec, &[], clocks::moment(), chance()),
+            );
+        }
+    }
+
+    fn step(&mut self, offset: i64) -> io::Result<()> {
+        clocks::set(clocks::wall().shifted(offset))?;
+        // Not what was asked for but what is: the baseline for jumps by others.
+        self.last = clocks::moment();
+        for pending in &mut self.pending {
+            pending.moved(offset);
+        }
+        Ok(())
+    }
+
+    fn write_rtc(&mut self) {
+        if let Some(path) = &self.rtc
+            && let Err(error) = clocks::write_rtc(path, clocks::wall())
+        {
+            if error.kind() != io::ErrorKind::NotFound {
+                eprintln!(
+                    "cannot set the hardware clock {}: {error}; it is left alone",
+                    path.display()
+                );
+            }
+            self.rtc = None;
+        }
+    }
+
+    fn publish(&mut self, state: &ClockState) {
+        let result = self.store.publish(state);
+        if let Err(error) = &result
+            && !self.unpublished
+        {
+            eprintln!(
+                "cannot publish the state of the clock: {error}: {}",
+                error.io_error()
+            );
+        }
+        self.unpublished = result.is_err();
+    }
+
+    /// Saves time and drift; a disk that refuses is told of once, until it takes them again.
+    fn save(&mut self, moment: Moment) {
+        let synchronised = self.machine.state().synchronised;
+        let result = self
+            .store
+            .save_time(moment.wall, synchronised)
+            .and_then(|()| self.save_drift());
+        let told = result
+            .err()
+            .map(|error: ReplaceError| format!("{error}: {}", error.io_error()));
+        if told != self.unwritable {
+            match &told {
+                Some(reason) => eprintln!("cannot save time and drift: {reason}"),
+                None => eprintln!("time and drift can be saved again"),
+            }
+        }
+        self.unwritable = told;
+    }
+
+    fn save_drift(&mut self) -> Result<(), ReplaceError> {
+        let discipline = self.machine.discipline();
+        let frequency = discipline.frequency();
+        let is_news = self
+            .saved_drift
+            .is_none_or(|saved| (saved - frequency).abs() > 0.05e-6);
+        if !discipline.frequency_is_known() || !is_news {
+            return Ok(());
+        }
+        self.store.save_drift(frequency)?;
+        self.saved_drift = Some(frequency);
+        Ok(())
+    }
+}
+
+/// Why the wait ended.
+struct Ready {
+    ended: bool,
+    changed: bool,
+}
+
+/// Never starts before the newest time that is known to be past.
+fn set_from_memory(store: &Store, rtc: Option<&std::path::Path>, span: Span) {
+    let rtc = rtc.and_then(|path| clocks::read_rtc(path).ok());
+    let now = clocks::wall();
+    let Some(target) = limits::start(now, store.time(), rtc, span) else {
+        return;
+    };
+    match clocks::set(target) {
+        Ok(()) => {
+            eprintln!("the clock said {now}; set to {target}, the newest time known to be past")
+        }
+        Err(error) => {
+            eprintln!("the clock says {now}, which cannot be; cannot set it to {target}: {error}")
+        }
+    }
+}
+
+/// The frequency from the drift file, else what the kernel has.
+fn discipline(store: &Store, now: Mono) -> Discipline {
+    let kernel = gokrazy_sys::clock::read().map_or(0.0, |clock| from_kernel(clock.frequency));
+    let Some(frequency) = store.drift() else {
+        return Discipline::new(now, kernel, false);
+    };
+    if gokrazy_sys::clock::set_frequency(to_kernel(frequency)).is_err() {
+        return Discipline::new(now, kernel, false);
+    }
+    eprintln!("frequency {:+.3} ppm from the drift file", frequency * 1e6);
+    Discipline::new(now, frequency, true)
+}
+
+/// DHCP's servers, else the configured ones, else the pool.
+fn sources(store: &Store, dhcp: bool, configured: &[Spec]) -> Vec<Spec> {
+    let leased = if dhcp {
+        store.lease_servers()
+    } else {
+        Vec::new()
+    };
+    if !leased.is_empty() {
+        return leased;
+    }
+    if !configured.is_empty() {
+        return configured.to_vec();
+    }
+    DEFAULT_POOL
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .collect()
+}

@@ -1,0 +1,206 @@
+//! One server's recent samples, and the best of them (RFC 5905 section 10, in its simple form); pure.
+//!
+//! Every correction of our own clock changes what an older offset means.
+//! So offsets are kept as they would be had we never touched the clock: offset + all corrections up to the sample;
+//! subtracting the corrections up to now gives the offset now.
+
+use rsntp::LeapIndicator;
+
+use crate::wall::Mono;
+
+/// Samples kept for each server.
+const KEPT: usize = 8;
+
+/// A measurement counts for nothing once it is this old: eight polls at the longest interval.
+const STALE: Mono = Mono::from_secs(8 * 1_024 + 512);
+
+/// Growth of a sample's uncertainty with its age, in ns per second (RFC 5905's PHI, 15 ppm).
+pub const AGEING: f64 = 15_000.0;
+
+/// One reply that passed every check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// When the reply came.
+    pub at: Mono,
+    /// How far our clock was behind, in nanoseconds.
+    pub offset: i64,
+    /// Round trip in nanoseconds.
+    pub delay: u64,
+    /// The server's own root delay / 2 + root dispersion, in nanoseconds.
+    pub root: u64,
+    /// The server's precision in nanoseconds.
+    pub precision: u64,
+    /// The server's stratum, 1 to 15.
+    pub stratum: u8,
+    /// What the server says of leap seconds.
+    pub leap: LeapIndicator,
+}
+
+impl Sample {
+    /// Bound of the offset's error as it was measured, in nanoseconds: root distance, half the round trip, precision.
+    pub fn distance(&self) -> u64 {
+        self.root + self.delay / 2 + self.precision
+    }
+}
+
+/// What a server says of our clock at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// How far our clock is behind now, in nanoseconds.
+    pub offset: i64,
+    /// Bound of that offset's error, in nanoseconds.
+    pub bound: u64,
+    /// Round trip of the sample behind it, in nanoseconds.
+    pub delay: u64,
+    /// The server's stratum.
+    pub stratum: u8,
+    /// What the server last said of leap seconds.
+    pub leap: LeapIndicator,
+}
+
+/// The last samples of one server.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Newest last; with each, the corrections made up to then, in nanoseconds.
+    samples: Vec<(Sample, i64)>,
+}
+
+impl Filter {
+    /// Keeps a sample; `corrected` is the sum of all corrections of our clock so far, in nanoseconds.
+    pub fn push(&mut self, sample: Sample, corrected: i64) {
+        if self.samples.len() >= KEPT {
+            self.samples.remove(0);
+        }
+        self.samples.push((sample, corrected));
+    }
+
+    /// Forgets everything, as after the clock was changed by someone else.
+    pub fn clear(&mut self) {
+        self.samples.clear();
+    }
+
+    /// What the server last said of leap seconds.
+    pub fn leap(&self) -> Option<LeapIndicator> {
+        self.samples.last().map(|(sample, _)| sample.leap)
+    }
+
+    /// The shortest round trip among the samples kept, in nanoseconds.
+    pub fn shortest_delay(&self) -> Option<u64> {
+        self.samples.iter().map(|(sample, _)| sample.delay).min()
+    }
+
+    /// The best sample by its bound now, which grows with age, so that a good one is used until a better one comes.
+    pub fn best(&self, now: Mono, corrected: i64) -> Option<Estimate> {
+        let leap = self.samples.last()?.0.leap;
+        self.samples
+            .iter()
+            .filter(|(sample, _)| now.saturating_sub(sample.at) < STALE)
+            .map(|(sample, then)| Estimate {
+                offset: sample.offset.saturating_add(then - corrected),
+                bound: sample.distance() + aged(now, sample.at),
+                delay: sample.delay,
+                stratum: sample.stratum,
+                leap,
+            })
+            .min_by_key(|estimate| estimate.bound)
+    }
+
+    /// Standard deviation to expect of the newest sample's offset, in nanoseconds.
+    ///
+    /// If each way's queueing is independent, an excess `e` of the round trip over the shortest one spreads the
+    /// offset evenly over ±e/2: variance e²/12. Below that lies what the shortest one itself hides.
+    pub fn deviation(&self) -> f64 {
+        let (Some(shortest), Some((newest, _))) = (self.shortest_delay(), self.samples.last())
+        else {
+            return f64::INFINITY;
+        };
+        let excess = |sample: &Sample| (sample.delay - shortest) as f64;
+        let count = self.samples.len() as f64;
+        let spread = self
+            .samples
+            .iter()
+            .map(|(sample, _)| excess(sample).powi(2));
+        let typical = (spread.sum::<f64>() / count).sqrt();
+        // With few samples the shortest round trip is not yet known: suspect an eighth of what there is.
+        let unknown = shortest as f64 / 8.0 / count.powi(2);
+        let floor = 10_000.0 + newest.precision as f64 / 2.0;
+        (excess(newest).powi(2) / 12.0 + (0.2 * typical).powi(2) + unknown.powi(2) + floor.powi(2))
+            .sqrt()
+    }
+}
+
+fn aged(now: Mono, at: Mono) -> u64 {
+    (now.saturating_sub(at).as_secs_f64() * AGEING) as u64
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A sample as a good server in the neighbourhood gives it.
+    pub(crate) fn sample(at: u64, offset: i64, delay: u64) -> Sample {
+        Sample {
+            at: Mono::from_secs(at),
+            offset,
+            delay,
+            root: 1_000_000,
+            precision: 1_000,
+            stratum: 2,
+            leap: LeapIndicator::NoWarning,
+        }
+    }
+
+    #[test]
+    fn the_best_is_the_one_with_the_shortest_round_trip_until_it_ages() {
+        let mut filter = Filter::default();
+        filter.push(sample(0, 100, 2_000_000), 0);
+        filter.push(sample(64, 900_000, 20_000_000), 0);
+        assert_eq!(filter.best(Mono::from_secs(64), 0).unwrap().offset, 100);
+        // 9 ms of half round trip are worth 600 s of ageing.
+        assert_eq!(filter.best(Mono::from_secs(640), 0).unwrap().offset, 100);
+        filter.push(sample(800, 300, 19_000_000), 0);
+        assert_eq!(filter.best(Mono::from_secs(801), 0).unwrap().offset, 300);
+    }
+
+    #[test]
+    fn corrections_since_a_sample_are_taken_off() {
+        let mut filter = Filter::default();
+        filter.push(sample(0, 5_000, 1_000), 100);
+        assert_eq!(
+            filter.best(Mono::from_secs(1), 4_100).unwrap().offset,
+            1_000
+        );
+    }
+
+    #[test]
+    fn old_samples_count_for_nothing() {
+        let mut filter = Filter::default();
+        filter.push(sample(0, 0, 1_000), 0);
+        assert!(filter.best(Mono::from_secs(8_703), 0).is_some());
+        assert!(filter.best(Mono::from_secs(8_704), 0).is_none());
+    }
+
+    #[test]
+    fn a_queued_sample_is_trusted_less() {
+        let mut filter = Filter::default();
+        for at in 0..8 {
+            filter.push(sample(at, 0, 1_000_000), 0);
+        }
+        let calm = filter.deviation();
+        filter.push(sample(9, 0, 21_000_000), 0);
+        assert!(calm < 20_000.0, "{calm}");
+        assert!(filter.deviation() > 5_000_000.0);
+    }
+
+    #[test]
+    fn coarse_servers_are_trusted_to_their_precision() {
+        let mut filter = Filter::default();
+        let coarse = Sample {
+            precision: 1_000_000_000,
+            ..sample(0, 0, 1_000)
+        };
+        filter.push(coarse, 0);
+        assert!(filter.deviation() >= 500_000_000.0);
+        assert!(filter.best(Mono::ZERO, 0).unwrap().bound >= 1_000_000_000);
+    }
+}

@@ -1,0 +1,328 @@
+//! All servers and the sources that they came from: who is asked now, who votes, who joins and leaves; pure.
+//!
+//! One common round asks every server that is not left out, so that the machine wakes once per round.
+
+use std::net::SocketAddr;
+
+use rsntp::LeapIndicator;
+
+use crate::filter::Estimate;
+use crate::machine::Action;
+use crate::names::{Source, Spec, share};
+use crate::server::{MAX_POLL, Server, ServerId, Standing};
+use crate::wall::Mono;
+
+/// More servers than this are not asked, whatever is configured.
+const MOST: usize = 16;
+
+/// The servers.
+#[derive(Debug)]
+pub struct Pool {
+    sources: Vec<Source>,
+    servers: Vec<Server>,
+    next_id: u32,
+    /// When the next common round is due.
+    round_at: Mono,
+}
+
+impl Pool {
+    /// The servers of these sources, all to be asked at once.
+    pub fn new(specs: Vec<Spec>, now: Mono) -> Self {
+        let mut pool = Self {
+            sources: Vec::new(),
+            servers: Vec::new(),
+            next_id: 0,
+            round_at: now,
+        };
+        pool.add_sources(specs, now);
+        pool
+    }
+
+    fn add_sources(&mut self, specs: Vec<Spec>, now: Mono) {
+        self.sources = specs
+            .into_iter()
+            .take(MOST)
+            .map(|spec| Source::new(spec, now))
+            .collect();
+        let addresses: Vec<(usize, SocketAddr)> = (0..)
+            .zip(&self.sources)
+            .filter_map(|(origin, source)| match source.spec {
+                Spec::Address(address) => Some((origin, address)),
+                Spec::Name(..) => None,
+            })
+            .collect();
+        for (origin, address) in addresses {
+            self.add(address, origin, now);
+        }
+    }
+
+    /// One address is one server and has one vote, however often it is named.
+    fn add(&mut self, address: SocketAddr, origin: usize, now: Mono) -> bool {
+        let known = self.servers.iter().any(|server| server.address == address);
+        if known || self.servers.len() >= MOST {
+            return false;
+        }
+        self.next_id += 1;
+        self.servers
+            .push(Server::new(ServerId(self.next_id), address, origin, now));
+        true
+    }
+
+    /// Other sources from now on; servers that are in both lists keep their history.
+    pub fn replace_sources(&mut self, specs: Vec<Spec>, now: Mono) -> Vec<Action> {
+        let same = self
+            .sources
+            .iter()
+            .map(|source| &source.spec)
+            .eq(specs.iter());
+        if same {
+            return Vec::new();
+        }
+        let named: Vec<String> = specs.iter().map(ToString::to_string).collect();
+        let before = std::mem::take(&mut self.servers);
+        self.add_sources(specs, now);
+        for server in &mut self.servers {
+            if let Some(old) = before.iter().find(|old| old.address == server.address) {
+                let origin = server.origin;
+                server.clone_from(old);
+                server.origin = origin;
+            }
+        }
+        let gone = before
+            .iter()
+            .filter(|old| self.servers.iter().all(|server| server.id != old.id));
+        let mut actions: Vec<Action> = gone.map(|old| Action::Forget(old.id)).collect();
+        actions.push(Action::Log(format!("asking {}", named.join(", "))));
+        actions
+    }
+
+    /// The server of this name, if it is still among ours.
+    pub fn get(&mut self, id: ServerId) -> Option<&mut Server> {
+        self.servers.iter_mut().find(|server| server.id == id)
+    }
+
+    /// Number of servers.
+    pub fn len(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// Whether there is no server.
+    pub fn is_empty(&self) -> bool {
+        self.servers.is_empty()
+    }
+
+    /// When something is due.
+    pub fn deadline(&self) -> Option<Mono> {
+        let bursts = self.servers.iter().filter_map(Server::burst_at);
+        let rounds = self.servers.iter().filter_map(Server::rounds_from).min();
+        let lookups = self.sources.iter().filter_map(Source::due);
+        bursts
+            .chain(rounds.map(|from| from.max(self.round_at)))
+            .chain(lookups)
+            .min()
+    }
+
+    /// Requests and lookups that are due; `poll` is the interval of rounds as a power of two of seconds.
+    pub fn due(&mut self, now: Mono, poll: u8, chance: &mut dyn FnMut() -> f64) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let round = now >= self.round_at;
+        for server in &mut self.servers {
+            let is_due = match (server.burst_at(), server.rounds_from()) {
+                (Some(at), _) if at <= now && server.burst_left() => true,
+                (Some(at), _) if at <= now => {
+                    server.burst_over(now);
+                    false
+                }
+                (_, Some(from)) => round && from <= now,
+                _ => false,
+            };
+            if is_due {
+                server.sent(now);
+                actions.push(Action::Send(server.id, server.address));
+            }
+        }
+        if !actions.is_empty() {
+            self.round_at = self.round_at.max(now + interval(poll, chance()));
+        }
+        self.replace_lost(now);
+        for source in &mut self.sources {
+            if source.due().is_some_and(|at| at <= now) {
+                source.asked();
+                actions.push(Action::Resolve(source.spec.clone()));
+            }
+        }
+        actions
+    }
+
+    fn replace_lost(&mut self, now: Mono) {
+        for server in self.servers.iter().filter(|server| server.is_lost()) {
+            if let Some(source) = self.sources.get_mut(server.origin) {
+                source.replace(now);
+            }
+        }
+    }
+
+    /// A lookup ended: lost servers of that name go, new ones come.
+    pub fn resolved(
+        &mut self,
+        spec: &Spec,
+        addresses: &[SocketAddr],
+        now: Mono,
+        jitter: f64,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let share = share(self.sources.len());
+        let asked = self
+            .sources
+            .iter_mut()
+            .zip(0_usize..)
+            .find(|(source, _)| source.spec == *spec);
+        let Some((source, index)) = asked else {
+            return actions;
+        };
+        if addresses.is_empty() {
+            if source.failed(now, jitter) {
+                actions.push(Action::Log(format!(
+                    "cannot look up {}; trying again",
+                    source.spec
+                )));
+            }
+            return actions;
+        }
+        source.answered(now);
+        let name = source.spec.to_string();
+        let from_here = |server: &&Server| server.origin == index;
+        let replaceable = addresses
+            .iter()
+            .any(|new| self.servers.iter().all(|old| old.address != *new));
+        let lost: Vec<ServerId> = self
+            .servers
+            .iter()
+            .filter(from_here)
+            .filter(|server| server.is_lost() && replaceable)
+            .map(|server| server.id)
+            .collect();
+        actions.extend(lost.iter().map(|id| Action::Forget(*id)));
+        // Their addresses stay known until the new ones are in, so that a lost server does not come back as new.
+        let kept = self.servers.iter().filter(from_here).count() - lost.len();
+        let mut wanted = share.saturating_sub(kept);
+        for address in addresses {
+            if wanted > 0 && self.add(*address, index, now) {
+                wanted -= 1;
+                actions.push(Action::Log(format!("asking {address} ({name})")));
+            }
+        }
+        self.servers.retain(|server| !lost.contains(&server.id));
+        actions
+    }
+
+    /// The network changed: whoever could not be reached, or be looked up, is tried at once.
+    pub fn network_changed(&mut self, now: Mono) {
+        for source in &mut self.sources {
+            source.hurry(now);
+        }
+        for server in self
+            .servers
+            .iter_mut()
+            .filter(|server| !server.is_reachable())
+        {
+            server.burst(now);
+        }
+    }
+
+    /// All samples are void, as after the clock was changed: ask everyone anew.
+    pub fn start_over(&mut self, now: Mono) {
+        for server in &mut self.servers {
+            server.filter.clear();
+            server.burst(now);
+        }
+    }
+
+    /// Votes that may yet come.
+    pub fn awaited(&self) -> usize {
+        let servers = self
+            .servers
+            .iter()
+            .filter(|server| server.is_awaited())
+            .count();
+        servers
+            + self
+                .sources
+                .iter()
+                .filter(|source| source.is_awaited())
+                .count()
+    }
+
+    /// What the servers that can be reached say now.
+    pub fn estimates(&self, now: Mono, corrected: i64) -> (Vec<ServerId>, Vec<Estimate>) {
+        self.servers
+            .iter()
+            .filter(|server| server.is_reachable())
+            .filter_map(|server| Some((server.id, server.filter.best(now, corrected)?)))
+            .unzip()
+    }
+
+    /// Marks who agreed and who did not; a change of heart is told.
+    pub fn judge(
+        &mut self,
+        voters: &[ServerId],
+        truechimers: &[ServerId],
+        actions: &mut Vec<Action>,
+    ) {
+        for server in &mut self.servers {
+            let standing = if truechimers.contains(&server.id) {
+                Standing::Truechimer
+            } else if voters.contains(&server.id) {
+                Standing::Falseticker
+            } else {
+                Standing::Unknown
+            };
+            match (server.standing, standing) {
+                (Standing::Falseticker, Standing::Truechimer) => {
+                    actions.push(Action::Log(format!(
+                        "{} agrees with the others again",
+                        server.address
+                    )));
+                }
+                (Standing::Unknown | Standing::Truechimer, Standing::Falseticker) => {
+                    actions.push(Action::Log(format!(
+                        "{} is a falseticker: the majority disagrees",
+                        server.address
+                    )));
+                }
+                _ => {}
+            }
+            server.standing = standing;
+        }
+    }
+
+    /// Deviation to expect of a server's newest sample, in nanoseconds.
+    pub fn deviation(&self, id: ServerId) -> f64 {
+        let server = self.servers.iter().find(|server| server.id == id);
+        server.map_or(f64::INFINITY, |server| server.filter.deviation())
+    }
+
+    /// The leap second that more than half of the truechimers announce.
+    pub fn leap(&self) -> LeapIndicator {
+        let good: Vec<LeapIndicator> = self
+            .servers
+            .iter()
+            .filter(|server| server.standing == Standing::Truechimer)
+            .filter_map(|server| server.filter.leap())
+            .collect();
+        [
+            LeapIndicator::LastMinuteHas61Seconds,
+            LeapIndicator::LastMinuteHas59Seconds,
+        ]
+        .into_iter()
+        .find(|leap| good.iter().filter(|said| *said == leap).count() * 2 > good.len())
+        .unwrap_or(LeapIndicator::NoWarning)
+    }
+}
+
+/// The interval of rounds, spread by a sixteenth so that clients do not march in step.
+fn interval(poll: u8, chance: f64) -> Mono {
+    let seconds = f64::from(1_u32 << poll.min(MAX_POLL));
+    let spread = if poll >= MAX_POLL { -chance } else { chance };
+    Mono::from_secs_f64(seconds * (1.0 + spread / 16.0))
+}

@@ -1,0 +1,347 @@
+//! One server: when it is asked next, and what its answers have earned it; pure.
+//!
+//! ```text
+//! burst of 4, 2 s apart ──► polled in each common round ──► silent: left out of rounds for 128, 256 … 1,024 s
+//!                                    │ RATE: left out for twice as long as before, at least 128 s
+//!                                    └ DENY, RSTR: never asked again
+//! ```
+//!
+//! A common round asks all servers at once, so that the machine wakes once for all of them.
+
+use std::net::SocketAddr;
+
+use crate::filter::Filter;
+use crate::wall::Mono;
+
+/// Requests of a burst.
+const BURST: u8 = 4;
+
+/// Seconds between the requests of a burst: what public servers take without calling it abuse.
+const BURST_GAP: Mono = Mono::from_secs(2);
+
+/// Shortest poll interval as a power of two of seconds: 64 s.
+pub const MIN_POLL: u8 = 6;
+
+/// Longest poll interval as a power of two of seconds: 1,024 s.
+pub const MAX_POLL: u8 = 10;
+
+/// Names a server for as long as it is asked; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServerId(pub u32);
+
+/// What the others think of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Not judged yet, or too silent to be.
+    Unknown,
+    /// Agrees with the majority.
+    Truechimer,
+    /// Does not.
+    Falseticker,
+}
+
+/// A server and its history.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Its name among ours.
+    pub id: ServerId,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Index of the configured name or address that it came from.
+    pub origin: usize,
+    /// Its recent samples.
+    pub filter: Filter,
+    /// What the others think of it.
+    pub standing: Standing,
+    schedule: Schedule,
+    /// One bit for each of the last eight requests, newest lowest: answered or not.
+    reach: u8,
+    /// Shortest interval that it tolerates, as a power of two of seconds; raised by RATE.
+    tolerated: u8,
+    /// Requests in a row without an answer.
+    unanswered: u32,
+    /// Requests in a row that could not leave.
+    failures: u32,
+}
+
+/// When a server is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Schedule {
+    /// So many more requests of the burst, the next at this time.
+    Burst { left: u8, at: Mono },
+    /// In each common round from this time on.
+    Rounds { from: Mono },
+    /// Never again.
+    Denied,
+}
+
+impl Server {
+    /// A server that is asked for the first time at `now`.
+    pub fn new(id: ServerId, address: SocketAddr, origin: usize, now: Mono) -> Self {
+        Self {
+            id,
+            address,
+            origin,
+            filter: Filter::default(),
+            standing: Standing::Unknown,
+            schedule: Schedule::Burst {
+                left: BURST,
+                at: now,
+            },
+            reach: 0,
+            tolerated: MIN_POLL,
+            unanswered: 0,
+            failures: 0,
+        }
+    }
+
+    /// When a request of its burst is due.
+    pub fn burst_at(&self) -> Option<Mono> {
+        match self.schedule {
+            Schedule::Burst { at, .. } => Some(at),
+            Schedule::Rounds { .. } | Schedule::Denied => None,
+        }
+    }
+
+    /// From when on it takes part in common rounds.
+    pub fn rounds_from(&self) -> Option<Mono> {
+        match self.schedule {
+            Schedule::Rounds { from } => Some(from),
+            Schedule::Burst { .. } | Schedule::Denied => None,
+        }
+    }
+
+    /// Whether it told us to go away.
+    pub fn is_denied(&self) -> bool {
+        self.schedule == Schedule::Denied
+    }
+
+    /// Whether it has answered one of the last eight requests.
+    pub fn is_reachable(&self) -> bool {
+        self.reach != 0
+    }
+
+    /// Whether its word is still to be waited for: it is in its burst and has not answered yet.
+    pub fn is_awaited(&self) -> bool {
+        self.burst_at().is_some() && self.reach == 0 && self.failures == 0
+    }
+
+    /// Whether it is of no use: denied, out of reach, or eight requests without an answer.
+    pub fn is_lost(&self) -> bool {
+        self.is_denied() || (self.reach == 0 && (self.unanswered >= 8 || self.failures >= 3))
+    }
+
+    /// A request leaves now.
+    pub fn sent(&mut self, now: Mono) {
+        self.reach <<= 1;
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.schedule = match self.schedule {
+            Schedule::Burst { left, .. } if left > 0 => Schedule::Burst {
+                left: left - 1,
+                at: now + BURST_GAP,
+            },
+            Schedule::Burst { .. } | Schedule::Rounds { .. } => Schedule::Rounds {
+                from: now + self.patience(),
+            },
+            Schedule::Denied => Schedule::Denied,
+        };
+    }
+
+    /// The wait for the burst's last answer is over: from now on only rounds.
+    pub fn burst_over(&mut self, now: Mono) {
+        if matches!(self.schedule, Schedule::Burst { left: 0, .. }) {
+            self.schedule = Schedule::Rounds { from: now };
+        }
+    }
+
+    /// Whether the burst has requests left to send.
+    pub fn burst_left(&self) -> bool {
+        matches!(self.schedule, Schedule::Burst { left: 1.., .. })
+    }
+
+    /// The request could not even leave, as without a route: a new burst is tried after 1, 2, 4 … 64 s.
+    pub fn unsent(&mut self, now: Mono) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        let wait = Mono::from_secs(1 << self.failures.min(6));
+        self.failures = self.failures.saturating_add(1);
+        if !self.is_denied() {
+            self.schedule = Schedule::Burst {
+                left: BURST,
+                at: now + wait,
+            };
+        }
+    }
+
+    /// Starts over with a burst, as after the network came back or the clock was changed.
+    pub fn burst(&mut self, now: Mono) {
+        let tolerant = self.tolerated == MIN_POLL;
+        let bursting = self.burst_left() && self.failures == 0;
+        if !self.is_denied() && tolerant && !bursting {
+            self.failures = 0;
+            self.schedule = Schedule::Burst {
+                left: BURST,
+                at: now,
+            };
+        }
+    }
+
+    /// A good answer came.
+    pub fn answered(&mut self, now: Mono) {
+        self.reach |= 1;
+        self.unanswered = 0;
+        self.failures = 0;
+        self.burst_over(now);
+        if let Schedule::Rounds { from } = &mut self.schedule
+            && self.tolerated == MIN_POLL
+        {
+            *from = (*from).min(now);
+        }
+    }
+
+    /// RATE: ask at most half as often as before, and no burst.
+    pub fn rate_limited(&mut self, now: Mono, poll: u8) {
+        self.tolerated = (self.tolerated.max(poll) + 1).min(MAX_POLL);
+        if !self.is_denied() {
+            self.schedule = Schedule::Rounds {
+                from: now + Mono::from_secs(1 << self.tolerated),
+            };
+        }
+    }
+
+    /// DENY or RSTR: never again.
+    pub fn denied(&mut self) {
+        self.schedule = Schedule::Denied;
+        self.filter.clear();
+        self.reach = 0;
+    }
+
+    /// How long it is left out of rounds after a request: not at all if it answers.
+    fn patience(&self) -> Mono {
+        let limited = if self.tolerated > MIN_POLL {
+            self.tolerated
+        } else {
+            0
+        };
+        // The burst is free; then each silence doubles the wait.
+        let silences = self.unanswered.saturating_sub(u32::from(BURST)).min(4);
+        let silent = if silences > 0 {
+            MIN_POLL + silences as u8
+        } else {
+            0
+        };
+        match limited.max(silent).min(MAX_POLL) {
+            0 => Mono::ZERO,
+            exponent => Mono::from_secs(1 << exponent),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server() -> Server {
+        let address = SocketAddr::from(([192, 0, 2, 1], 123));
+        Server::new(ServerId(1), address, 0, Mono::ZERO)
+    }
+
+    /// When a server that is asked as soon as it may be is asked, in seconds; rounds every 64 s.
+    fn script(
+        server: &mut Server,
+        count: usize,
+        mut answer: impl FnMut(&mut Server, Mono),
+    ) -> Vec<u64> {
+        let mut asked = Vec::new();
+        let mut now = Mono::ZERO;
+        while asked.len() < count {
+            if let Some(at) = server.burst_at() {
+                now = at;
+                if !server.burst_left() {
+                    server.burst_over(now);
+                    continue;
+                }
+            } else {
+                now += Mono::from_secs(64);
+                now = now.max(server.rounds_from().unwrap());
+            }
+            server.sent(now);
+            asked.push(now.as_secs());
+            answer(server, now);
+        }
+        asked
+    }
+
+    #[test]
+    fn four_requests_then_rounds() {
+        let asked = script(&mut server(), 6, |server, now| server.answered(now));
+        assert_eq!(asked, [0, 2, 4, 6, 70, 134]);
+    }
+
+    #[test]
+    fn silence_is_met_with_patience() {
+        let mut server = server();
+        let asked = script(&mut server, 10, |_, _| {});
+        let gaps: Vec<u64> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(gaps, [2, 2, 2, 66, 128, 256, 512, 1024, 1024]);
+        assert!(server.is_lost());
+        server.answered(Mono::from_secs(3_020));
+        assert!(!server.is_lost());
+        assert_eq!(server.rounds_from(), Some(Mono::from_secs(3_020)));
+    }
+
+    #[test]
+    fn it_is_awaited_until_the_burst_is_over() {
+        let mut server = server();
+        for at in [0, 2, 4, 6] {
+            assert!(server.is_awaited());
+            server.sent(Mono::from_secs(at));
+        }
+        assert_eq!(server.burst_at(), Some(Mono::from_secs(8)));
+        assert!(server.is_awaited() && !server.burst_left());
+        server.burst_over(Mono::from_secs(8));
+        assert!(!server.is_awaited());
+    }
+
+    #[test]
+    fn what_cannot_leave_is_tried_again_and_not_awaited() {
+        let mut server = server();
+        for (at, next) in [(0, 1), (1, 3), (3, 7), (7, 15)] {
+            server.sent(Mono::from_secs(at));
+            server.unsent(Mono::from_secs(at));
+            assert_eq!(server.burst_at(), Some(Mono::from_secs(next)));
+            assert!(!server.is_awaited());
+        }
+        assert!(server.is_lost());
+        server.burst(Mono::from_secs(9));
+        assert_eq!(server.burst_at(), Some(Mono::from_secs(9)));
+        assert!(server.is_awaited());
+    }
+
+    #[test]
+    fn rate_widens_and_ends_the_burst() {
+        let mut server = server();
+        server.sent(Mono::ZERO);
+        server.rate_limited(Mono::ZERO, MIN_POLL);
+        assert_eq!(server.rounds_from(), Some(Mono::from_secs(128)));
+        server.sent(Mono::from_secs(128));
+        server.answered(Mono::from_secs(128));
+        assert_eq!(server.rounds_from(), Some(Mono::from_secs(256)));
+        for _ in 0..9 {
+            server.rate_limited(Mono::ZERO, MIN_POLL);
+        }
+        assert_eq!(server.rounds_from(), Some(Mono::from_secs(1_024)));
+        server.burst(Mono::from_secs(300));
+        assert_eq!(server.burst_at(), None);
+    }
+
+    #[test]
+    fn denied_is_for_ever() {
+        let mut server = server();
+        server.denied();
+        server.sent(Mono::ZERO);
+        server.burst(Mono::ZERO);
+        server.rate_limited(Mono::ZERO, MIN_POLL);
+        assert!(server.is_denied() && server.is_lost());
+        assert_eq!((server.burst_at(), server.rounds_from()), (None, None));
+    }
+}

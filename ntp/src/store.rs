@@ -1,0 +1,272 @@
+//! The files: drift and last time below the state folder, the clock's state and DHCP's servers below the run folder.
+//!
+//! Every file may be missing, garbage, a folder or a pipe; then it says nothing, and the daemon goes on without.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use gokrazy_core::atomic::{self, Durability, ReplaceError};
+use gokrazy_core::clock::ClockState;
+use gokrazy_core::keyvalue::Document;
+use gokrazy_core::paths;
+
+use crate::discipline::{from_kernel, to_kernel};
+use crate::names::Spec;
+use crate::wall::Wall;
+
+/// Below the state folder: the frequency correction in ppm.
+const DRIFT: &str = "drift";
+
+/// Below the state folder: the last known time in seconds since 1970.
+const TIME: &str = "time";
+
+/// Longest file that is looked at, in bytes.
+const LONGEST: u64 = 64 * 1024;
+
+/// A saved time that is this far ahead of a synchronised clock is an error of the past, and replaced, in seconds.
+const MISSAVED: i64 = 86_400;
+
+/// The daemon's folders.
+#[derive(Debug, Clone)]
+pub struct Store {
+    state: PathBuf,
+    run: PathBuf,
+}
+
+impl Store {
+    /// Files below these two folders, which are made if they are missing.
+    pub fn new(state: PathBuf, run: PathBuf) -> Self {
+        // What is wrong with a folder shows, with its name, when a file in it is written.
+        let _ = fs::create_dir_all(&state);
+        let _ = fs::create_dir_all(&run);
+        Self { state, run }
+    }
+
+    /// The frequency correction that was learned, in seconds per second.
+    pub fn drift(&self) -> Option<f64> {
+        parse_drift(&read(&self.state.join(DRIFT)).ok()?)
+    }
+
+    /// Saves the frequency correction, in seconds per second.
+    ///
+    /// # Errors
+    /// The step that failed; the old file stays.
+    pub fn save_drift(&self, frequency: f64) -> Result<(), ReplaceError> {
+        let ppm = from_kernel(to_kernel(frequency)) * 1e6;
+        self.replace(DRIFT, &format!("{ppm:.3}\n"))
+    }
+
+    /// The last time that was saved.
+    pub fn time(&self) -> Option<Wall> {
+        parse_time(&read(&self.state.join(TIME)).ok()?)
+    }
+
+    /// Saves the time, forward only: a clock that has not been set yet must not take the saved time back.
+    ///
+    /// # Errors
+    /// The step that failed; the old file stays.
+    pub fn save_time(&self, wall: Wall, synchronised: bool) -> Result<(), ReplaceError> {
+        if keeps(self.time(), wall, synchronised) {
+            return Ok(());
+        }
+        self.replace(TIME, &format!("{}\n", wall.seconds()))
+    }
+
+    fn replace(&self, name: &str, text: &str) -> Result<(), ReplaceError> {
+        atomic::replace(
+            &self.state.join(name),
+            text.as_bytes(),
+            0o644,
+            Durability::Synced,
+        )
+    }
+
+    /// The clock's state as an earlier process left it.
+    pub fn clock(&self) -> Option<ClockState> {
+        ClockState::parse(&read(&self.run.join(paths::CLOCK)).ok()?).ok()
+    }
+
+    /// Publishes the clock's state.
+    ///
+    /// # Errors
+    /// The step that failed; the old file stays.
+    pub fn publish(&self, state: &ClockState) -> Result<(), ReplaceError> {
+        let path = self.run.join(paths::CLOCK);
+        atomic::replace(
+            &path,
+            state.render().as_bytes(),
+            0o644,
+            Durability::Volatile,
+        )
+    }
+
+    /// The folder of lease files.
+    pub fn leases(&self) -> PathBuf {
+        self.run.join(paths::NET_DIR)
+    }
+
+    /// NTP servers of all leases, by interface name; what is no lease is passed over.
+    pub fn lease_servers(&self) -> Vec<Spec> {
+        let mut files: Vec<PathBuf> = fs::read_dir(self.leases())
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| !is_hidden(path))
+            .collect();
+        files.sort();
+        let mut servers = Vec::new();
+        for server in files.iter().flat_map(|path| servers_of(path)) {
+            if !servers.contains(&server) {
+                servers.push(server);
+            }
+        }
+        servers
+    }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// Only the one key is read, so that a lease of a newer format still tells its servers.
+fn servers_of(path: &Path) -> Vec<Spec> {
+    let text = read(path).unwrap_or_default();
+    Document::parse(&text)
+        .and_then(|document| document.list_as("ntp"))
+        .unwrap_or_default()
+}
+
+/// Whether the saved time stays as it is.
+fn keeps(saved: Option<Wall>, wall: Wall, synchronised: bool) -> bool {
+    let Some(saved) = saved else { return false };
+    let ahead = saved.seconds().saturating_sub(wall.seconds());
+    ahead >= 0 && !(synchronised && ahead > MISSAVED)
+}
+
+fn parse_drift(text: &str) -> Option<f64> {
+    let ppm: f64 = text.split_ascii_whitespace().next()?.parse().ok()?;
+    (ppm.abs() <= 500.0).then_some(ppm / 1e6)
+}
+
+fn parse_time(text: &str) -> Option<Wall> {
+    let seconds: i64 = text.trim().parse().ok()?;
+    (seconds > 0).then_some(Wall::from_seconds(seconds))
+}
+
+/// Reads a regular file, and only its beginning.
+fn read(path: &Path) -> io::Result<String> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(name: &str) -> (Store, PathBuf) {
+        let folder =
+            std::env::temp_dir().join(format!("gokrazy-ntp-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        (Store::new(folder.join("state"), folder.join("run")), folder)
+    }
+
+    #[test]
+    fn what_is_saved_is_read_back() {
+        let (store, folder) = store("back");
+        assert_eq!(
+            (store.drift(), store.time(), store.clock()),
+            (None, None, None)
+        );
+        store.save_drift(-12.345e-6).unwrap();
+        assert!((store.drift().unwrap() + 12.345e-6).abs() < 1e-9);
+        store
+            .save_time(Wall::from_seconds(1_800_000_000), false)
+            .unwrap();
+        assert_eq!(store.time(), Some(Wall::from_seconds(1_800_000_000)));
+        store.publish(&ClockState::default()).unwrap();
+        assert_eq!(store.clock(), Some(ClockState::default()));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_saved_time_moves_forward_only() {
+        let at = Wall::from_seconds;
+        assert!(!keeps(None, at(5), false));
+        assert!(!keeps(Some(at(5)), at(6), false));
+        assert!(keeps(Some(at(6)), at(5), true));
+        assert!(keeps(Some(at(1_000_000)), at(5), false));
+        assert!(!keeps(Some(at(1_000_000)), at(5), true));
+    }
+
+    #[test]
+    fn garbage_says_nothing() {
+        for text in ["", "x", "NaN", "inf", "501", "-1e9", "\0\0", "--1", "1,5"] {
+            assert_eq!(parse_drift(text), None, "{text:?}");
+        }
+        assert_eq!(parse_drift("12.5 0.1\nmore"), Some(12.5e-6));
+        for text in [
+            "",
+            "x",
+            "-5",
+            "0",
+            "99999999999999999999",
+            "1.5",
+            "\u{fffd}",
+        ] {
+            assert_eq!(parse_time(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn folders_in_place_of_files_say_nothing() {
+        let (store, folder) = store("folders");
+        for name in ["state/drift", "state/time", "run/clock", "run/net/eth0"] {
+            fs::create_dir_all(folder.join(name)).unwrap();
+        }
+        assert_eq!(
+            (store.drift(), store.time(), store.clock()),
+            (None, None, None)
+        );
+        assert!(store.lease_servers().is_empty());
+        assert!(store.save_drift(0.0).is_err());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn servers_come_from_all_leases_once() {
+        let (store, folder) = store("leases");
+        fs::create_dir_all(store.leases()).unwrap();
+        let write = |name: &str, text: &str| {
+            atomic::replace(
+                &store.leases().join(name),
+                text.as_bytes(),
+                0o644,
+                Durability::Volatile,
+            )
+            .unwrap();
+        };
+        write("eth0", "interface=eth0\nntp='192.0.2.1 192.0.2.2'\n");
+        write("eth1", "ntp=192.0.2.1\n");
+        write("eth2", "ntp='192.0.2.9 $(reboot)'\n");
+        write("eth3", "what is this\n");
+        write(".eth4", "ntp=192.0.2.7\n");
+        let servers: Vec<String> = store
+            .lease_servers()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(servers, ["192.0.2.1:123", "192.0.2.2:123"]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,97 @@
+//! What the daemon waits for beside its servers: a route that comes, a lease that changes, a signal to end.
+//!
+//! Routes are told by rtnetlink(7), lease files by inotify(7); where a sandbox bans either, the timers do without.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+};
+
+/// `RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE` of `<linux/rtnetlink.h>`.
+const ROUTE_GROUPS: u32 = 0x40 | 0x400;
+
+/// Signals that end the daemon.
+///
+/// # Errors
+/// The errno of blocking them or of making the descriptor.
+pub fn signals() -> nix::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGTERM);
+    set.add(Signal::SIGINT);
+    // Threads inherit the mask, so it must stand before the first of them.
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+/// Changes of the network and of the leases.
+#[derive(Debug)]
+pub struct Watch {
+    routes: Option<OwnedFd>,
+    leases: Option<Inotify>,
+    folder: PathBuf,
+}
+
+impl Watch {
+    /// Watches routes, and `folder` for lease files.
+    pub fn new(folder: &Path) -> Self {
+        let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
+        let watch = Self {
+            routes: routes().ok(),
+            leases: Inotify::init(flags).ok(),
+            folder: folder.to_owned(),
+        };
+        watch.arm();
+        watch
+    }
+
+    /// Descriptors that become readable when something changed.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let routes = self.routes.iter().map(AsFd::as_fd);
+        routes.chain(self.leases.iter().map(AsFd::as_fd))
+    }
+
+    /// Watches the folder, which may have been made only now; a second watch on it changes nothing.
+    pub fn arm(&self) {
+        if let Some(leases) = &self.leases {
+            let flags = AddWatchFlags::IN_MOVED_TO
+                | AddWatchFlags::IN_CLOSE_WRITE
+                | AddWatchFlags::IN_DELETE;
+            // Fails while the folder is missing; the next route that comes is the next try.
+            let _ = leases.add_watch(&self.folder, flags);
+        }
+    }
+
+    /// Takes in all that was told; what it was does not matter, all is read anew.
+    pub fn drain(&self) {
+        if let Some(routes) = &self.routes {
+            let mut buffer = [0; 4_096];
+            // `ENOBUFS` tells of lost messages, which is as good as a message.
+            while matches!(
+                recv(routes.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT),
+                Ok(1..) | Err(Errno::ENOBUFS)
+            ) {}
+        }
+        if let Some(leases) = &self.leases {
+            while leases.read_events().is_ok_and(|events| !events.is_empty()) {}
+        }
+        self.arm();
+    }
+}
+
+fn routes() -> nix::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let routes = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        flags,
+        SockProtocol::NetlinkRoute,
+    )?;
+    bind(routes.as_raw_fd(), &NetlinkAddr::new(0, ROUTE_GROUPS))?;
+    Ok(routes)
+}
