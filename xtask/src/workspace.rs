@@ -1,8 +1,11 @@
 //! Where the workspace and its target folder lie, and which commit it is at.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
+
+use crate::process;
 
 /// The workspace that `cargo xtask` was called in.
 #[derive(Debug, Clone)]
@@ -38,5 +41,26 @@ impl Workspace {
     /// The folder for all that can be made again; nothing outside it is written.
     pub(crate) fn target(&self) -> &Path {
         &self.target
+    }
+
+    /// Seconds since 1970 that every time stamp of an image gets: `SOURCE_DATE_EPOCH`, else the commit's time, else 1.
+    ///
+    /// # Errors
+    /// `SOURCE_DATE_EPOCH` is not a number.
+    pub(crate) fn source_date(&self) -> Result<u64> {
+        if let Ok(value) = std::env::var("SOURCE_DATE_EPOCH") {
+            return value
+                .parse()
+                .with_context(|| format!("read SOURCE_DATE_EPOCH={value} as seconds since 1970"));
+        }
+        let mut command = Command::new("git");
+        command
+            .args(["log", "-1", "--format=%ct"])
+            .current_dir(&self.root);
+        // An unpacked archive of the sources has no commit; any fixed time will do, but 0 means "none" to some tools.
+        let said = process::capture(&mut command)
+            .map(|output| output.stdout)
+            .unwrap_or_default();
+        Ok(String::from_utf8_lossy(&said).trim().parse().unwrap_or(1))
     }
 }

@@ -53,6 +53,9 @@ pub const PERM_LOG: &str = "/perm/log";
 /// One home folder per service.
 pub const PERM_HOME: &str = "/perm/home";
 
+/// Where `/var` leads, for programs that keep state there.
+pub const PERM_VAR: &str = "/perm/var";
+
 /// Build-time configuration on the device.
 pub const ETC_GOKRAZY: &str = "/etc/gokrazy";
 
@@ -64,6 +67,9 @@ pub const BUILD_ID: &str = "/etc/gokrazy/build-id";
 
 /// The web password as a hash, readable by web's user alone.
 pub const WEB_PASSWORD: &str = "/etc/gokrazy/web-password";
+
+/// Kernel modules that are loaded whatever devices there are: names, one a line, in the order of loading.
+pub const MODULES_LOAD: &str = "/etc/gokrazy/modules";
 
 /// A machine id shipped in the image, if any.
 pub const ETC_MACHINE_ID: &str = "/etc/machine-id";

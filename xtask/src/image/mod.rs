@@ -1,14 +1,41 @@
 //! `cargo xtask image`: one file that can be flashed, or booted in an emulator.
+//!
+//! ```text
+//! gokrazy.toml ─► config          packages / --kernel ─► kernel, modules     build ─► programs
+//!                    │                        │                                   │
+//!                    ▼                        ▼                                   ▼
+//!              root (tree) ─► squashfs    initramfs (tree) ─► cpio, zstd     boot (plan) ─► fat
+//!                    └──────────────┬─────────┴───────────────────────────────────┘
+//!                                 write: gpt, slot table, partitions, ext4 for /perm
+//! ```
+//!
+//! Invariants: the same inputs give the same bytes (no clock, no path, no order of a folder's listing gets in); what
+//! is put together is planned as data first; the output is replaced whole or not at all.
 
+mod boot;
+mod cache;
+mod catalogue;
 pub(crate) mod config;
+mod fat;
+mod gpt;
+mod kernel;
+mod make;
+mod modules;
+mod password;
+mod progress;
+mod root;
+mod services;
+mod tree;
+mod write;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use self::config::Config;
+use self::progress::Progress;
 use crate::toolchain::Architecture;
 use crate::workspace::Workspace;
 
@@ -108,6 +135,27 @@ pub(crate) struct Built {
     pub(crate) build_id: String,
     /// The web page's password, for who shows it to the user.
     pub(crate) password: String,
+    /// Where the password lies.
+    pub(crate) password_file: PathBuf,
+    /// The device's name.
+    pub(crate) hostname: String,
+    /// The kind of machine.
+    pub(crate) board: Board,
+    /// Sizes of its parts.
+    pub(crate) sizes: Sizes,
+}
+
+/// Bytes of an image's parts, which have budgets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// The image.
+    pub(crate) image: u64,
+    /// The system's programs together.
+    pub(crate) programs: u64,
+    /// The root's squashfs.
+    pub(crate) root: u64,
+    /// Files of the boot partition.
+    pub(crate) boot: u64,
 }
 
 /// Makes the image and tells what to do with it.
@@ -115,7 +163,10 @@ pub(crate) struct Built {
 /// # Errors
 /// The step that failed; no half image is left behind.
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    build(workspace, arguments).map(drop)
+    let progress = Progress::start();
+    let built = make::image(workspace, arguments, &progress)?;
+    tell(&built, &progress);
+    Ok(())
 }
 
 /// Makes the image.
@@ -123,9 +174,26 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 /// # Errors
 /// The step that failed; no half image is left behind.
 pub(crate) fn build(workspace: &Workspace, arguments: &Arguments) -> Result<Built> {
-    bail!(
-        "make {:?} in {}: not there yet",
-        arguments.board,
-        workspace.target().display()
-    )
+    make::image(workspace, arguments, &Progress::start())
+}
+
+fn tell(built: &Built, progress: &Progress) {
+    let path = built.path.display();
+    println!();
+    println!("image     {path}");
+    println!(
+        "size      {}, made in {:.1} s",
+        progress::human(built.sizes.image),
+        progress.elapsed().as_secs_f64()
+    );
+    println!("build id  {}", built.build_id);
+    println!(
+        "page      http://{}/ as user gokrazy, password in {}",
+        built.hostname,
+        built.password_file.display()
+    );
+    println!("next      `cargo xtask run` boots it here");
+    println!(
+        "          `cargo xtask image --output /dev/CARD` or `dd if={path} of=/dev/CARD bs=4M conv=fsync` flashes it"
+    );
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use gokrazy_core::atomic::{self, Durability};
 
-pub(crate) use needs::Purpose;
+pub(crate) use needs::{Purpose, program};
 
 use crate::image::Board;
 use crate::packages;

@@ -44,7 +44,7 @@ pub(crate) struct Need {
 
 /// The table. Verbs that need more than their own purpose ask for several.
 const NEEDS: &[Need] = &[
-    image("squashfs-tools", "sqfstar", "the root file system"),
+    image("squashfs-tools", "mksquashfs", "the root file system"),
     image("e2fsprogs", "mke2fs", "the data partition"),
     image("kmod", "depmod", "the kernel modules' dependencies"),
     image("xz-utils", "xz", "compressed kernel modules"),

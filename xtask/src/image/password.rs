@@ -1,0 +1,163 @@
+//! The web page's password: the user's, or one that is drawn once.
+//!
+//! The places are those of gokrazy's own tool, so that who has used it need not look for another.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use gokrazy_core::atomic::{self, Durability};
+use web_password::{Cost, SALT_LENGTH};
+
+use super::Loaded;
+use crate::digest;
+use crate::workspace::Workspace;
+
+/// Letters and digits that no two of look alike on paper.
+const ALPHABET: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+/// Characters of a drawn password: 115 bits.
+const LENGTH: usize = 20;
+
+/// A password and where it lies.
+#[derive(Debug, Clone)]
+pub(crate) struct Password {
+    /// The password itself.
+    pub(crate) text: String,
+    /// The file.
+    pub(crate) path: PathBuf,
+    cost: Cost,
+}
+
+impl Password {
+    /// The text that web compares with.
+    ///
+    /// The salt derives from name and password: it differs from device to device and from password to password, and
+    /// equal images stay equal.
+    ///
+    /// # Errors
+    /// The password cannot be one; the file is named.
+    pub(crate) fn hash(&self, hostname: &str) -> Result<String> {
+        let seed = digest::of_bytes(
+            format!("salt of the web password\n{hostname}\n{}", self.text).as_bytes(),
+        );
+        let mut salt = [0; SALT_LENGTH];
+        for (to, from) in salt.iter_mut().zip(seed.bytes()) {
+            *to = from;
+        }
+        web_password::hash(&self.text, &salt, self.cost)
+            .with_context(|| format!("use {}", self.path.display()))
+    }
+}
+
+/// The password for the images of `loaded`.
+///
+/// # Errors
+/// A file that is named in the configuration and cannot be read, one without a password, or a failed draw.
+pub(crate) fn find(workspace: &Workspace, loaded: &Loaded) -> Result<Password> {
+    if let Some(file) = &loaded.config.password_file {
+        return read(&loaded.folder.join(file));
+    }
+    let host = loaded.config.hostname.get_ref();
+    let config = std::env::home_dir()
+        .unwrap_or_default()
+        .join(".config/gokrazy");
+    let places = [
+        config.join("hosts").join(host).join("http-password.txt"),
+        config.join("http-password.txt"),
+    ];
+    if let Some(found) = places.iter().find(|path| path.exists()) {
+        return read(found);
+    }
+    let own = workspace.target().join("image/http-password.txt");
+    if !own.exists() {
+        let folder = own.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        atomic::replace(
+            &own,
+            format!("{}\n", draw()?).as_bytes(),
+            0o600,
+            Durability::Synced,
+        )?;
+    }
+    let password = read(&own)?;
+    // One that somebody put there instead of ours gets no cheaper hash than it deserves.
+    let cost = if password.text.len() == LENGTH {
+        Cost::Random
+    } else {
+        Cost::Chosen
+    };
+    Ok(Password { cost, ..password })
+}
+
+fn read(path: &Path) -> Result<Password> {
+    let content = fs::read_to_string(path)
+        .with_context(|| format!("read password file {}", path.display()))?;
+    let text = content.lines().next().unwrap_or_default().trim().to_owned();
+    if text.is_empty() {
+        bail!(
+            "password file {} is empty: write a password into its first line, or remove it",
+            path.display()
+        );
+    }
+    Ok(Password {
+        text,
+        path: path.to_owned(),
+        cost: Cost::Chosen,
+    })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of the builder that draws"
+)]
+fn draw() -> Result<String> {
+    let mut password = String::new();
+    let mut random = [0_u8; 64];
+    while password.len() < LENGTH {
+        getrandom::fill(&mut random).context("draw a password")?;
+        extend(&mut password, &random);
+    }
+    Ok(password)
+}
+
+/// Takes characters by `random`, passing over bytes that would make some more likely than others.
+fn extend(password: &mut String, random: &[u8]) {
+    let whole = 256 / ALPHABET.len() * ALPHABET.len();
+    let fair = random
+        .iter()
+        .map(|byte| usize::from(*byte))
+        .filter(|byte| *byte < whole);
+    let characters = fair.filter_map(|byte| ALPHABET.get(byte % ALPHABET.len()));
+    password.extend(
+        characters
+            .take(LENGTH - password.len())
+            .map(|byte| char::from(*byte)),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unfair_bytes_are_passed_over_and_the_length_kept() {
+        let mut password = String::new();
+        extend(&mut password, &[255, 254, 0, 56, 1]);
+        assert_eq!(password, "aab");
+        extend(&mut password, &[2; 64]);
+        assert_eq!(password.len(), LENGTH);
+    }
+
+    #[test]
+    fn the_same_password_has_the_same_hash_on_the_same_device_only() {
+        let password = Password {
+            text: "secret".to_owned(),
+            path: PathBuf::new(),
+            cost: Cost::Random,
+        };
+        let hash = password.hash("a").unwrap();
+        assert_eq!(hash, password.hash("a").unwrap());
+        assert_ne!(hash, password.hash("b").unwrap());
+        assert!(hash.starts_with("$argon2id$"));
+    }
+}
