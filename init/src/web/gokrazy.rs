@@ -2,8 +2,10 @@
 //!
 //! Times are RFC 3339 in UTC, sizes bytes; what gokrazy writes as `null` is `null` here too.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
+use gokrazy_core::lease;
 use serde::Serialize;
 
 use super::machine::Storage;
@@ -47,7 +49,13 @@ pub struct Status<'a> {
     first_boot: bool,
     perm_problem: Option<&'a str>,
     uptime_seconds: Option<u64>,
+    #[serde(rename = "UptimeMS")]
+    uptime_ms: Option<u64>,
+    /// What the clock shows, in Unix milliseconds: for who wants to compare it with another.
+    #[serde(rename = "NowMS")]
+    now_ms: Option<u64>,
     clock: Option<Clock<'a>>,
+    leases: Vec<Lease<'a>>,
     problems: &'a [String],
 }
 
@@ -78,6 +86,40 @@ struct Clock<'a> {
     error_bound_ns: Option<u64>,
     source: Option<&'a str>,
     stratum: Option<u8>,
+}
+
+/// What dhcp has configured on an interface; times are seconds on the boot clock.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Lease<'a> {
+    interface: &'a str,
+    method: &'static str,
+    address: String,
+    routers: Vec<String>,
+    #[serde(rename = "DNS")]
+    dns: Vec<String>,
+    #[serde(rename = "NTP")]
+    ntp: Vec<String>,
+    server: Option<String>,
+    acquired_at: u64,
+    expires_at: Option<u64>,
+}
+
+impl<'a> From<&'a lease::Lease> for Lease<'a> {
+    fn from(lease: &'a lease::Lease) -> Self {
+        let words = |list: &[Ipv4Addr]| list.iter().map(ToString::to_string).collect();
+        Self {
+            interface: &lease.interface,
+            method: lease.method.as_str(),
+            address: format!("{}/{}", lease.address, lease.prefix),
+            routers: words(&lease.routers),
+            dns: words(&lease.dns),
+            ntp: words(&lease.ntp),
+            server: lease.server.map(|server| server.to_string()),
+            acquired_at: lease.acquired_at,
+            expires_at: lease.expires_at,
+        }
+    }
 }
 
 /// What `GET /status` answers, and each element of `Services`.
@@ -180,6 +222,12 @@ impl<'a> From<&'a Snapshot> for Status<'a> {
             first_boot: boot.is_some_and(|boot| boot.first_boot),
             perm_problem: boot.and_then(|boot| boot.perm_problem.as_deref()),
             uptime_seconds: snapshot.uptime.map(|uptime| uptime.as_secs()),
+            uptime_ms: snapshot.uptime.map(milliseconds),
+            now_ms: snapshot
+                .now
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .ok()
+                .map(milliseconds),
             clock: snapshot.clock.as_ref().map(|clock| Clock {
                 synchronised: clock.synchronised,
                 since: clock.since,
@@ -188,9 +236,14 @@ impl<'a> From<&'a Snapshot> for Status<'a> {
                 source: clock.source.as_deref(),
                 stratum: clock.stratum,
             }),
+            leases: snapshot.leases.iter().map(Into::into).collect(),
             problems: &snapshot.problems,
         }
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn mounts(mounts: &[Storage]) -> Option<Vec<Mount<'_>>> {
