@@ -7,6 +7,9 @@ use anyhow::{Context, Result};
 
 use crate::process;
 
+/// The start of 2026: any time would do, but FAT knows none before 1980, and a device's clock starts no earlier.
+const WITHOUT_COMMIT: u64 = 1_767_225_600;
+
 /// The workspace that `cargo xtask` was called in.
 #[derive(Debug, Clone)]
 pub(crate) struct Workspace {
@@ -43,7 +46,8 @@ impl Workspace {
         &self.target
     }
 
-    /// Seconds since 1970 that every time stamp of an image gets: `SOURCE_DATE_EPOCH`, else the commit's time, else 1.
+    /// Seconds since 1970 that every time stamp of an image gets: `SOURCE_DATE_EPOCH`, else the commit's time, else a
+    /// fixed one.
     ///
     /// # Errors
     /// `SOURCE_DATE_EPOCH` is not a number.
@@ -57,10 +61,13 @@ impl Workspace {
         command
             .args(["log", "-1", "--format=%ct"])
             .current_dir(&self.root);
-        // An unpacked archive of the sources has no commit; any fixed time will do, but 0 means "none" to some tools.
+        // An unpacked archive of the sources has no commit.
         let said = process::capture(&mut command)
             .map(|output| output.stdout)
             .unwrap_or_default();
-        Ok(String::from_utf8_lossy(&said).trim().parse().unwrap_or(1))
+        Ok(String::from_utf8_lossy(&said)
+            .trim()
+            .parse()
+            .unwrap_or(WITHOUT_COMMIT))
     }
 }

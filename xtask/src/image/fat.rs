@@ -1,54 +1,26 @@
-//! The boot partition's file system: FAT32 in memory, the same bytes for the same files.
+//! The boot partition's file system: FAT32 made by mtools, the same bytes for the same files.
 //!
+//! The crate fatfs was tried and left: it gives `.` and `..` long names, which fsck.fat calls damage.
 //! Two KiB a cluster, as the makers of the Pi ship it, so that every boot ROM has seen its like.
 
-use std::fmt;
-use std::io::{Cursor, Write};
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
-use fatfs::{
-    Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider,
-};
 use gokrazy_core::layout::{BOOT, SECTOR_BYTES};
 
+use super::cache::Cache;
 use super::tree::Content;
+use crate::{digest, process};
 
-const CLUSTER_BYTES: u32 = 2048;
+const SECTORS_PER_CLUSTER: &str = "4";
+const LABEL: &str = "GOKRAZY";
 
-/// FAT's own epoch for every file: times tell nothing here, and a clock would make each image another one.
-#[derive(Clone, Copy)]
-struct Epoch;
-
-impl fmt::Debug for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Epoch")
-    }
-}
-
-impl TimeProvider for Epoch {
-    fn get_current_date(&self) -> Date {
-        Date {
-            year: 1980,
-            month: 1,
-            day: 1,
-        }
-    }
-
-    fn get_current_date_time(&self) -> DateTime {
-        let time = Time {
-            hour: 0,
-            min: 0,
-            sec: 0,
-            millis: 0,
-        };
-        DateTime {
-            date: self.get_current_date(),
-            time,
-        }
-    }
-}
-
-static EPOCH: Epoch = Epoch;
+/// The first time that FAT can tell: 1980.
+const FAT_EPOCH: u64 = 315_532_800;
 
 /// A file of the boot partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,89 +31,171 @@ pub(crate) struct BootFile {
     pub(crate) content: Content,
 }
 
-/// The whole partition with `files`, and with `folders` that may be empty.
+/// All names and contents as one hash.
+///
+/// # Errors
+/// A file cannot be read.
+pub(crate) fn digest(files: &[BootFile]) -> Result<String> {
+    let mut lines = Vec::new();
+    for file in files {
+        lines.push(format!(
+            "{} {}",
+            file.path,
+            digest::of_bytes(&file.content.read()?)
+        ));
+    }
+    Ok(digest::of_bytes(lines.join("\n").as_bytes()))
+}
+
+/// A file with the whole partition: `files`, and `folders` that may be empty; `time` in seconds since 1970.
 ///
 /// # Errors
 /// A file cannot be read, or the partition is too small for all of them.
-pub(crate) fn partition(files: &[BootFile], folders: &[&str], volume_id: u32) -> Result<Vec<u8>> {
-    let size = usize::try_from(BOOT.sectors * SECTOR_BYTES)
-        .context("hold the boot partition in memory")?;
-    let mut bytes = vec![0; size];
-    let options = FormatVolumeOptions::new()
-        .fat_type(FatType::Fat32)
-        .bytes_per_cluster(CLUSTER_BYTES)
-        .volume_id(volume_id)
-        .volume_label(*b"GOKRAZY    ");
-    fatfs::format_volume(Cursor::new(&mut bytes[..]), options)
-        .context("format the boot partition")?;
-    let options = FsOptions::new()
-        .time_provider(&EPOCH)
-        .update_accessed_date(false);
-    let volume =
-        FileSystem::new(Cursor::new(&mut bytes[..]), options).context("open the boot partition")?;
-    {
-        let root = volume.root_dir();
-        for folder in folders {
-            make_folders(&root, folder)?;
-        }
+pub(crate) fn partition(
+    cache: &Cache,
+    files: &[BootFile],
+    folders: &[&str],
+    volume_id: u32,
+    time: u64,
+) -> Result<PathBuf> {
+    let key = format!("boot-{time}-{volume_id:08x}-{}", digest(files)?);
+    cache.thing(&key, |half| {
+        let tools = Tools { image: half, time };
+        tools.format(volume_id)?;
+        tools.run(
+            "mmd",
+            all_folders(files, folders).iter().map(String::as_str),
+        )?;
         for file in files {
-            if let Some((folder, _)) = file.path.rsplit_once('/') {
-                make_folders(&root, folder)?;
-            }
-            let content = file.content.read()?;
-            root.create_file(&file.path)
-                .and_then(|mut target| {
-                    target.truncate()?;
-                    target.write_all(&content)?;
-                    target.flush()
-                })
-                .with_context(|| format!("write {} to the boot partition", file.path))?;
+            tools.put(file)?;
         }
-    }
-    volume.unmount().context("finish the boot partition")?;
-    Ok(bytes)
+        Ok(())
+    })
 }
 
-fn make_folders(root: &fatfs::Dir<'_, Cursor<&mut [u8]>>, path: &str) -> Result<()> {
-    for (at, _) in path.match_indices('/').chain([(path.len(), "")]) {
-        let folder = &path[..at];
-        // Opens the folder where it exists.
-        root.create_dir(folder)
-            .with_context(|| format!("make {folder} in the boot partition"))?;
+/// Every folder, those that hold one before it.
+fn all_folders(files: &[BootFile], folders: &[&str]) -> Vec<String> {
+    let above = |path: &str| -> Vec<String> {
+        path.match_indices('/')
+            .map(|(at, _)| path.chars().take(at).collect())
+            .collect()
+    };
+    let mut all: BTreeSet<String> = folders.iter().map(|folder| (*folder).to_owned()).collect();
+    all.extend(files.iter().flat_map(|file| above(&file.path)));
+    all.into_iter()
+        .map(|folder| format!("::{folder}"))
+        .collect()
+}
+
+struct Tools<'image> {
+    image: &'image Path,
+    time: u64,
+}
+
+impl Tools<'_> {
+    fn format(&self, volume_id: u32) -> Result<()> {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(self.image)
+            .and_then(|file| file.set_len(BOOT.sectors * SECTOR_BYTES))
+            .with_context(|| format!("create {}", self.image.display()))?;
+        let (sectors, before) = (BOOT.sectors.to_string(), BOOT.first_lba.to_string());
+        let serial = format!("{volume_id:08x}");
+        self.run(
+            "mformat",
+            [
+                "-F",
+                "-c",
+                SECTORS_PER_CLUSTER,
+                "-T",
+                &sectors,
+                "-H",
+                &before,
+                "-h",
+                "255",
+                "-s",
+                "63",
+                "-N",
+                &serial,
+                "-v",
+                LABEL,
+                "::",
+            ],
+        )
     }
-    Ok(())
+
+    fn put(&self, file: &BootFile) -> Result<()> {
+        let target = format!("::{}", file.path);
+        let written = match &file.content {
+            Content::File(path) => self.run("mcopy", [path.to_string_lossy().as_ref(), &target]),
+            Content::Bytes(bytes) => {
+                let source = self.image.with_extension("in");
+                let mut half = OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .open(&source)
+                    .with_context(|| format!("create {}", source.display()))?;
+                let copied = half
+                    .write_all(bytes)
+                    .with_context(|| format!("write {}", source.display()))
+                    .and_then(|()| self.run("mcopy", [source.to_string_lossy().as_ref(), &target]));
+                let _ = std::fs::remove_file(&source);
+                copied
+            }
+        };
+        written.with_context(|| format!("put {} into the boot partition", file.path))
+    }
+
+    fn run<'argument>(
+        &self,
+        tool: &str,
+        arguments: impl IntoIterator<Item = &'argument str>,
+    ) -> Result<()> {
+        let mut command = Command::new(tool);
+        command
+            .arg("-i")
+            .arg(self.image)
+            .args(arguments)
+            // Every time stamp, and no settings of this machine's user.
+            .env("SOURCE_DATE_EPOCH", self.time.max(FAT_EPOCH).to_string())
+            .env("TZ", "UTC")
+            .env("MTOOLSRC", self.image.with_extension("none"))
+            .env("HOME", self.image.with_extension("none"));
+        process::capture(&mut command).map(drop)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
 
+    fn file(path: &str) -> BootFile {
+        BootFile {
+            path: path.to_owned(),
+            content: Content::from("text\n"),
+        }
+    }
+
     #[test]
-    fn files_are_found_again_and_the_bytes_depend_on_nothing_else() {
+    fn folders_come_before_what_they_hold() {
         let files = [
-            BootFile {
-                path: "config.txt".to_owned(),
-                content: Content::from("os_prefix=A/\n"),
-            },
-            BootFile {
-                path: "loader/entries/gokrazy-a+3.conf".to_owned(),
-                content: Content::from("title x\n"),
-            },
+            file("loader/entries/a+3.conf"),
+            file("config.txt"),
+            file("A/vmlinuz"),
         ];
-        let mut bytes = partition(&files, &["A", "B"], 7).unwrap();
-        assert!(bytes == partition(&files, &["A", "B"], 7).unwrap());
-        let volume = FileSystem::new(Cursor::new(&mut bytes[..]), FsOptions::new()).unwrap();
-        let mut text = String::new();
-        let root = volume.root_dir();
-        root.open_file("loader/entries/gokrazy-a+3.conf")
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
-        assert_eq!(text, "title x\n");
-        assert!(root.open_dir("B").is_ok());
-        assert_eq!(volume.fat_type(), FatType::Fat32);
-        assert_eq!(volume.volume_id(), 7);
+        assert_eq!(
+            all_folders(&files, &["B"]),
+            ["::A", "::B", "::loader", "::loader/entries"]
+        );
+    }
+
+    #[test]
+    fn the_hash_depends_on_names_and_contents() {
+        let one = digest(&[file("a")]).unwrap();
+        assert_eq!(one, digest(&[file("a")]).unwrap());
+        assert_ne!(one, digest(&[file("b")]).unwrap());
     }
 }

@@ -108,7 +108,7 @@ struct Builder<'build> {
 
 /// What [`write::image`] needs, and what is told of it.
 struct Made {
-    boot: Vec<u8>,
+    boot: PathBuf,
     boot_size: u64,
     root: PathBuf,
     build_id: String,
@@ -196,7 +196,13 @@ impl Builder<'_> {
             Ok((path, size))
         })?;
         Ok(Made {
-            boot: fat::partition(&files, &["A", "B"], volume_id(&build_id))?,
+            boot: fat::partition(
+                &self.cache,
+                &files,
+                &["A", "B"],
+                volume_id(&build_id),
+                self.time,
+            )?,
             boot_size: content_size(&files)?,
             root,
             build_id,
@@ -357,15 +363,7 @@ fn wait(child: &mut std::process::Child) -> std::io::Result<std::process::ExitSt
 
 /// Equal contents have equal ids.
 fn build_id(tree: &Tree, files: &[BootFile]) -> Result<String> {
-    let mut text = tree.digest()?;
-    for file in files {
-        text.push_str(&format!(
-            "\n{} {}",
-            file.path,
-            digest::of_bytes(&file.content.read()?)
-        ));
-    }
-    let mut id = digest::of_bytes(text.as_bytes());
+    let mut id = digest::of_bytes(format!("{} {}", tree.digest()?, fat::digest(files)?).as_bytes());
     id.truncate(BUILD_ID_DIGITS);
     Ok(id)
 }

@@ -38,8 +38,8 @@ pub(crate) struct Parts<'build> {
     pub(crate) hostname: &'build str,
     /// What stands before the GPT.
     pub(crate) mbr: Mbr,
-    /// The boot partition.
-    pub(crate) boot: &'build [u8],
+    /// The boot partition's FAT.
+    pub(crate) boot: &'build Path,
     /// The root's squashfs.
     pub(crate) root: &'build Path,
     /// Seconds since 1970 that every time stamp gets.
@@ -162,16 +162,19 @@ fn fill(parts: &Parts<'_>, path: &Path) -> Result<()> {
     for lba in SLOT_TABLE_LBAS {
         put(lba, &Table::new().encode())?;
     }
-    put(BOOT.first_lba, parts.boot)?;
-    let root = fs::read(parts.root).with_context(|| format!("read {}", parts.root.display()))?;
-    if root.len() as u64 > ROOT_A.sectors * SECTOR_BYTES {
-        bail!(
-            "the root takes {}, and its partition has {}",
-            human(root.len() as u64),
-            human(ROOT_A.sectors * SECTOR_BYTES)
-        );
+    for (extent, part) in [(BOOT, parts.boot), (ROOT_A, parts.root)] {
+        let bytes = fs::read(part).with_context(|| format!("read {}", part.display()))?;
+        let (size, room) = (bytes.len() as u64, extent.sectors * SECTOR_BYTES);
+        if size > room {
+            bail!(
+                "partition {} has {}, and its content takes {}",
+                extent.number,
+                human(room),
+                human(size)
+            );
+        }
+        put(extent.first_lba, &bytes)?;
     }
-    put(ROOT_A.first_lba, &root)?;
     make_perm(path, parts.hostname, parts.time)?;
     file.sync_all()
         .with_context(|| format!("sync {}", path.display()))

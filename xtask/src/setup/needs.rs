@@ -45,6 +45,7 @@ pub(crate) struct Need {
 /// The table. Verbs that need more than their own purpose ask for several.
 const NEEDS: &[Need] = &[
     image("squashfs-tools", "mksquashfs", "the root file system"),
+    image("mtools", "mformat", "the boot partition"),
     image("e2fsprogs", "mke2fs", "the data partition"),
     image("kmod", "depmod", "the kernel modules' dependencies"),
     image("xz-utils", "xz", "compressed kernel modules"),
@@ -69,7 +70,6 @@ const NEEDS: &[Need] = &[
     ),
     test("gdisk", "sgdisk", "checks of the partition table"),
     test("dosfstools", "fsck.fat", "checks of the boot partition"),
-    test("mtools", "mcopy", "looks into the boot partition"),
     test("dnsmasq-base", "dnsmasq", "a DHCP and DNS server"),
     test("kea-dhcp4-server", "kea-dhcp4", "another DHCP server"),
     test("udhcpd", "udhcpd", "a third DHCP server"),
