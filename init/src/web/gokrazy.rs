@@ -154,10 +154,8 @@ impl<'a> From<&'a Service> for ServiceStatus<'a> {
         let status = &service.status;
         Self {
             stopped: is_stopped(status.state),
-            start_time: status
-                .started_at_ms
-                .and_then(|ms| u64::try_from(ms).ok())
-                .and_then(|ms| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(ms)))
+            start_time: service
+                .started_at()
                 .map_or_else(|| NEVER.to_owned(), timestamp),
             pid: status.pid.unwrap_or(0),
             path: service.program(),

@@ -9,22 +9,25 @@
 //! | [`config`] | flags |
 //! | [`listen`], [`listeners`], [`watch`] | which addresses are served, and sockets that follow them |
 //! | [`connections`], [`serve`], [`peer`] | connections, bounded in number and time |
-//! | [`auth`], [`password`], [`throttle`], [`origin`] | who gets in, and what a browser may be made to do |
+//! | [`auth`], [`password`], [`throttle`], [`origin`], [`tokens`] | who gets in, and what a browser may be made to do |
 //! | [`router`], [`params`], [`error`] | routes, what requests carry, refusals |
 //! | [`machine`], [`snapshot`] | what the machine says of itself |
-//! | [`pages`], [`assets`], [`gokrazy`] | how it looks: for people, and for gokrazy's clients |
-//! | [`power`], [`update`], [`control`] | what is changed, and how init is asked for it |
+//! | [`pages`], [`assets`], [`gokrazy`], [`api`], [`metrics`] | how it looks: for people, gokrazy's clients, programs, and metrics |
+//! | [`services`], [`power`], [`divert`], [`temporary`], [`update`], [`control`] | what is changed, and how init is asked for it |
 
+pub mod api;
 pub mod assets;
 pub mod auth;
 pub mod config;
 pub mod connections;
 pub mod control;
+pub mod divert;
 pub mod error;
 pub mod gokrazy;
 pub mod listen;
 pub mod listeners;
 pub mod machine;
+pub mod metrics;
 pub mod origin;
 pub mod pages;
 pub mod params;
@@ -33,8 +36,11 @@ pub mod peer;
 pub mod power;
 pub mod router;
 pub mod serve;
+pub mod services;
 pub mod snapshot;
+pub mod temporary;
 pub mod throttle;
+pub mod tokens;
 pub mod update;
 pub mod watch;
 
@@ -51,6 +57,7 @@ use error::Refusal;
 use password::{KEY_LENGTH, Store};
 use serve::Server;
 use snapshot::{Snapshot, Sources};
+use tokens::Numbers;
 
 /// What has been counted since the start.
 #[derive(Debug, Default)]
@@ -71,6 +78,8 @@ pub struct App {
     pub sources: Sources,
     /// Who gets in.
     pub door: Door,
+    /// Tokens and names that nobody can guess.
+    pub numbers: Numbers,
     /// For metrics.
     pub counters: Counters,
     /// Our user id: its processes are served on the unix socket without a password.
@@ -94,6 +103,7 @@ impl App {
             config,
             sources,
             door: Door::new(store),
+            numbers: Numbers::new(key),
             counters: Counters::default(),
             uid: nix::unistd::geteuid().as_raw(),
         })

@@ -29,7 +29,8 @@ const MAX_FILE: u64 = 4096;
 /// What tells one file from its replacement: device, inode, size, and time of change in nanoseconds.
 type Stamp = (u64, u64, u64, i64, i64);
 
-type Digest = [u8; 64];
+/// Output of [`keyed`].
+pub type Digest = [u8; 64];
 
 /// User and password of a request.
 pub struct Credentials {
@@ -153,15 +154,7 @@ impl Store {
     }
 
     fn digest(&self, credentials: &Credentials) -> Digest {
-        // A key of 32 bytes is within what the function takes (RFC 7693: up to 64), so the other arm is never used;
-        // an all-zero digest there would match nothing, since only digests made here are remembered.
-        match Blake2bMac512::new_from_slice(&self.key) {
-            Ok(mut mac) => {
-                mac.update(&credentials.text);
-                mac.finalize().into_bytes().into()
-            }
-            Err(_) => [0; 64],
-        }
+        keyed(&self.key, &[b"credentials", &credentials.text])
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Held) -> T) -> T {
@@ -170,6 +163,23 @@ impl Store {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         work(&mut held)
+    }
+}
+
+/// A digest of the parts that nobody can make or foresee without the key (BLAKE2b, RFC 7693).
+///
+/// Parts must not be told apart by where one ends: give each use a first part of its own.
+pub fn keyed(key: &[u8; KEY_LENGTH], parts: &[&[u8]]) -> Digest {
+    match Blake2bMac512::new_from_slice(key) {
+        Ok(mut mac) => {
+            for part in parts {
+                mac.update(part);
+            }
+            mac.finalize().into_bytes().into()
+        }
+        // The function takes keys of up to 64 bytes, so this arm is never used; and what is not a digest of the
+        // key must equal none.
+        Err(_) => [0; 64],
     }
 }
 

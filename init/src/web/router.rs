@@ -1,23 +1,32 @@
 //! Routes, and what holds for all of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, get, post, put};
 
 use super::error::Refusal;
+use super::metrics::{self, Own};
 use super::params::{Format, format};
-use super::{App, assets, auth, gokrazy, origin, pages, power, update};
+use super::{App, api, assets, auth, divert, gokrazy, origin, pages, power, services, update};
 
 /// Every route, each behind the door.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", any(index))
         .route("/assets/{file}", get(assets::asset))
+        .route("/metrics", get(metrics))
+        .route("/status", any(services::status))
+        .route("/stop", post(services::stop))
+        .route("/restart", post(services::restart))
+        .route("/uploadtemp/{*path}", put(divert::upload))
+        .route("/divert", post(divert::divert))
+        .nest("/api/v1", api::routes())
         .route("/reboot", post(power::reboot))
         .route("/poweroff", post(power::power_off))
         .route("/update/features", any(update::features))
@@ -35,6 +44,17 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
         Format::Json => json(&gokrazy::Status::from(&snapshot)),
         Format::Html | Format::Events => pages::overview(&snapshot).into_response(),
     }
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let own = Own {
+        connections: count(&app.counters.connections),
+        requests: count(&app.counters.requests),
+        failed_logins: count(&app.counters.failed_logins),
+    };
+    let text = metrics::render(&app.snapshot(), own);
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
 async fn unknown(uri: Uri) -> Refusal {

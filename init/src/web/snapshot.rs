@@ -54,6 +54,12 @@ impl Service {
         self.status.command.split_ascii_whitespace()
     }
 
+    /// When it was last started.
+    pub fn started_at(&self) -> Option<SystemTime> {
+        let ms = u64::try_from(self.status.started_at_ms?).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(ms))
+    }
+
     /// Whether `name` means this service: its name, or its program's path as gokrazy's clients write it.
     pub fn is(&self, name: &str) -> bool {
         self.status.name == name || self.program() == name
@@ -97,6 +103,31 @@ pub struct Snapshot {
     pub services: Vec<Service>,
     /// State files that could not be read, each with the reason.
     pub problems: Vec<String>,
+}
+
+impl Snapshot {
+    /// A machine of which nothing is known.
+    pub fn empty(now: SystemTime) -> Self {
+        Self {
+            now,
+            boot: None,
+            names: Names::default(),
+            model: String::new(),
+            built: None,
+            sbom_hash: String::new(),
+            uptime: None,
+            load: None,
+            memory: Memory::default(),
+            perm: None,
+            perm_uuid: None,
+            mounts: Vec::new(),
+            clock: None,
+            addresses: None,
+            leases: Vec::new(),
+            services: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
 }
 
 impl Sources {

@@ -5,6 +5,7 @@
 //! Pages work without scripts; `live.js` refreshes what bears `data-live` while the page is visible.
 
 mod overview;
+mod service;
 mod words;
 
 use axum::response::Html;
@@ -12,6 +13,24 @@ use gokrazy_core::control::End;
 use maud::{DOCTYPE, Markup, html};
 
 pub use overview::overview;
+pub use service::service;
+
+use crate::web::snapshot::{Service, Snapshot};
+
+/// Where the page of a service is.
+pub fn service_link(service: &Service) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("path", &service.status.name);
+    format!("/status?{}", query.finish())
+}
+
+/// The machine's name, or ours.
+fn host(snapshot: &Snapshot) -> &str {
+    match snapshot.names.host.as_str() {
+        "" => "gokrazy",
+        host => host,
+    }
+}
 
 /// The frame of every page; `path` leads from the overview to where we are.
 fn shell(title: &str, path: &[(&str, &str)], content: &Markup) -> Html<String> {

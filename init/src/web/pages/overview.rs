@@ -8,18 +8,15 @@ use gokrazy_core::lease::Lease;
 use gokrazy_core::service_status::State;
 use maud::{Markup, html};
 
-use super::shell;
-use super::words::{moment, offset, percent, size, span};
+use super::service::actions;
+use super::words::{moment, offset, percent, since, size, span};
+use super::{host, service_link, shell};
 use crate::web::machine::Storage;
 use crate::web::snapshot::{Service, Snapshot};
 
 /// The page at `/`.
 pub fn overview(snapshot: &Snapshot) -> Html<String> {
-    let host = if snapshot.names.host.is_empty() {
-        "gokrazy"
-    } else {
-        &snapshot.names.host
-    };
+    let host = host(snapshot);
     let content = html! {
         (alerts(snapshot))
         (services(snapshot))
@@ -94,30 +91,29 @@ fn services(snapshot: &Snapshot) -> Markup {
 
 fn row(service: &Service, uptime: Option<Duration>) -> Markup {
     let status = &service.status;
-    let since = uptime
-        .and_then(|uptime| uptime.checked_sub(Duration::from_millis(status.since_ms)))
-        .map(span);
     html! {
         tr {
             th scope="row" {
-                span.name { (status.name) }
+                a.name href=(service_link(service)) { (status.name) }
                 span.sub { (service.program()) }
                 @if let Some(program) = &status.diverted { span.sub.warn { "diverted to " (program) } }
             }
             td data-label="State" {
-                (badge(status.state))
-                @if let Some(since) = since { " " span.sub.inline { "for " (since) } }
-                @if let Some(text) = &status.status_text { span.sub { (text) } }
+                div {
+                    (badge(status.state))
+                    @if let Some(span) = since(status.since_ms, uptime) { " " span.sub.inline { "for " (span) } }
+                    @if let Some(text) = &status.status_text { span.sub { (text) } }
+                }
             }
             td.num data-label="Restarts" { (status.restarts) }
             td.num data-label="Memory" { (memory(service)) }
-            td data-label="Last exit" { (status.last_exit.as_deref().unwrap_or("–")) }
-            td.actions { }
+            td.quiet[status.last_exit.is_none()] data-label="Last exit" { (status.last_exit.as_deref().unwrap_or("–")) }
+            td.actions { (actions(service)) }
         }
     }
 }
 
-fn memory(service: &Service) -> Markup {
+pub(super) fn memory(service: &Service) -> Markup {
     html! {
         @match service.memory {
             None => { "–" }

@@ -37,6 +37,12 @@ pub(super) fn span(span: Duration) -> String {
     }
 }
 
+/// For how long a state has lasted that was entered at `ms` milliseconds on the boot clock.
+pub(super) fn since(ms: u64, uptime: Option<Duration>) -> Option<String> {
+    let lasted = uptime?.checked_sub(Duration::from_millis(ms))?;
+    Some(span(lasted))
+}
+
 /// A clock's offset, in the unit that suits it: `-1.5 µs`, `0.8 ms`.
 pub(super) fn offset(nanoseconds: i64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
