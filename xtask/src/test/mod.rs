@@ -5,6 +5,7 @@
 //! What each level means stands in `docs/testing.md`.
 
 mod cargo;
+mod machine;
 mod report;
 mod style;
 
@@ -32,16 +33,19 @@ enum Level {
     Pure,
     /// The real programs in namespaces, against real peers. Needs root.
     Process,
+    /// Images in emulated machines. Needs root.
+    Machine,
 }
 
 impl Level {
-    const ALL: [Self; 3] = [Self::Style, Self::Pure, Self::Process];
+    const ALL: [Self; 4] = [Self::Style, Self::Pure, Self::Process, Self::Machine];
 
     fn run(self, workspace: &Workspace, report: &mut Report) {
         match self {
             Self::Style => style::run(workspace, report),
             Self::Pure => cargo::run(workspace, report, "unit tests", &["--lib", "--bins"]),
             Self::Process => process_tests(workspace, report),
+            Self::Machine => machine::run(workspace, report),
         }
     }
 }

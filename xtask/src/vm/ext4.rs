@@ -17,8 +17,27 @@ pub(crate) const PERM_OFFSET: u64 = PERM_FIRST_LBA * SECTOR_BYTES;
 /// # Errors
 /// It is not there, or the file system cannot be read.
 pub(crate) fn read(disk: &Disk, path: &str) -> Result<Vec<u8>> {
+    ask(disk, "cat", path)
+}
+
+/// Names of the files in a folder.
+///
+/// # Errors
+/// It is not there, or the file system cannot be read.
+pub(crate) fn names(disk: &Disk, folder: &str) -> Result<Vec<String>> {
+    // One line an entry: `/inode/mode/user/group/name/size/`.
+    let listing = String::from_utf8_lossy(&ask(disk, "ls -p", folder)?).into_owned();
+    Ok(listing
+        .lines()
+        .filter_map(|line| line.split('/').nth(5))
+        .filter(|name| !name.is_empty() && *name != "." && *name != "..")
+        .map(str::to_owned)
+        .collect())
+}
+
+fn ask(disk: &Disk, question: &str, path: &str) -> Result<Vec<u8>> {
     let mut command = Command::new("debugfs");
-    command.args(["-R", &format!("cat {path}"), &device(disk.path())]);
+    command.args(["-R", &format!("{question} {path}"), &device(disk.path())]);
     let output = process::capture(&mut command)?;
     // debugfs ends with 0 whatever happens; what went wrong stands behind its banner.
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -28,7 +47,7 @@ pub(crate) fn read(disk: &Disk, path: &str) -> Result<Vec<u8>> {
         .collect();
     anyhow::ensure!(
         complaint.is_empty(),
-        "read {path} of the data partition: {}",
+        "{question} {path} in the data partition: {}",
         complaint.join("; ")
     );
     Ok(output.stdout)

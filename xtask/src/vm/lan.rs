@@ -34,6 +34,9 @@ pub(crate) const GUEST: &str = "10.67.75.77";
 /// Length of the network's prefix.
 pub(crate) const PREFIX_LENGTH: u8 = 24;
 
+/// An address behind the router: the guest has no route to it but the default one.
+const BEHIND: &str = "10.99.0.1";
+
 /// How long the lease holds, in seconds.
 pub(crate) const LEASE_SECONDS: u64 = 3600;
 
@@ -100,6 +103,27 @@ impl Lan {
         command
     }
 
+    /// Opens a connection to the guest's page from an address behind the router: the answer comes only if the guest
+    /// sends it there.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub(crate) fn reaches_by_default_route(&self) -> Result<()> {
+        let seconds = "20";
+        let url = format!("http://{GUEST}/");
+        let mut command = self.command("curl");
+        command.args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            seconds,
+            "--interface",
+            BEHIND,
+            &url,
+        ]);
+        process::capture(&mut command).map(drop)
+    }
+
     /// What a server logged so far.
     pub(crate) fn log_of(&self, server: &str) -> String {
         fs::read_to_string(self.folder.join(format!("{server}.log"))).unwrap_or_default()
@@ -111,6 +135,7 @@ impl Lan {
             ip(&[&in_namespace, arguments].concat())
         };
         inside(&["link", "set", "lo", "up"])?;
+        inside(&["addr", "add", &format!("{BEHIND}/32"), "dev", "lo"])?;
         inside(&["tuntap", "add", "dev", TAP, "mode", "tap"])?;
         inside(&[
             "addr",

@@ -1,0 +1,57 @@
+//! What a console must not hold; pure.
+
+use anyhow::{Result, ensure};
+
+/// Words of a machine in trouble.
+const TROUBLE: [&str; 6] = ["panic", "failed", "oops:", "bug:", "call trace", "error:"];
+
+/// What the kernel says of an emulated board that lacks a part, and which part.
+const EMULATED: &[(&str, &str)] = &[
+    (
+        "raspberrypi-exp-gpio",
+        "QEMU answers no mailbox calls about the GPIO expander",
+    ),
+    ("pwrseq_simple", "that expander resets the wireless chip"),
+    ("raspberrypi-clk", "QEMU's firmware names no clocks"),
+    ("Command line:", "the words are options there"),
+    ("command line:", "the words are options there"),
+];
+
+/// Asserts that no line speaks of trouble.
+pub(super) fn is_clean(lines: &[String]) -> Result<()> {
+    let bad: Vec<&str> = lines
+        .iter()
+        .map(String::as_str)
+        .filter(|line| is_trouble(line))
+        .collect();
+    ensure!(
+        bad.is_empty(),
+        "the console tells of trouble:\n{}",
+        bad.join("\n")
+    );
+    Ok(())
+}
+
+fn is_trouble(line: &str) -> bool {
+    let lower = line.to_lowercase();
+    let excused = EMULATED.iter().any(|(words, _)| line.contains(words));
+    !excused && TROUBLE.iter().any(|word| lower.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_seen_and_the_emulator_is_excused() {
+        assert!(is_trouble("[    2.3] Kernel panic - not syncing"));
+        assert!(is_trouble("init: mount /perm: Failed"));
+        assert!(!is_trouble(
+            "[    2.1] raspberrypi-exp-gpio soc:firmware:gpio: Failed to get GPIO 0 config (0 80)"
+        ));
+        assert!(!is_trouble(
+            "[    0.0] Kernel command line: panic=10 oops=panic"
+        ));
+        assert!(!is_trouble("hello, world"));
+    }
+}

@@ -1,0 +1,205 @@
+//! A machine under test: its disk, its network, and the questions that scenarios ask it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::Value;
+
+use crate::clock;
+use crate::image::Built;
+use crate::vm::console::Echo;
+use crate::vm::disk::Disk;
+use crate::vm::guest::{self, Ending, Guest, Setting};
+use crate::vm::http::{Answer, Page};
+use crate::vm::lan::{GUEST, Lan, TAP};
+use crate::vm::qemu::{Machine, Net};
+
+/// How long a machine may take, on a loaded host and without hardware virtualisation, from power to page.
+const BOOT_LIMIT: Duration = Duration::from_secs(300);
+
+/// How long it may take to stop its services and go down.
+const END_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long one request may take.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often a state is looked at again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// A machine under test.
+pub(super) struct Lab<'a> {
+    lan: &'a Lan,
+    setting: Setting,
+    page: Page,
+    stranger: Page,
+}
+
+impl<'a> Lab<'a> {
+    /// Flashes `image` to a new disk of at least `disk` bytes.
+    pub(super) fn new(
+        lan: &'a Lan,
+        machine: Machine,
+        image: &Built,
+        folder: PathBuf,
+        disk: u64,
+    ) -> Result<Self> {
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("clear {}", folder.display()))?;
+        }
+        let disk = Disk::flash(&image.path, &folder.join("disk.img"), disk)?;
+        let base = format!("http://{GUEST}");
+        Ok(Self {
+            lan,
+            setting: Setting {
+                machine,
+                disk,
+                folder,
+                net: Net::Tap {
+                    name: TAP.to_owned(),
+                },
+                namespace: Some(lan.namespace().to_owned()),
+                // A battery-backed clock that is wrong must be set right, and a Pi has none.
+                clock: (machine != Machine::Raspi3b).then(|| "2001-01-01".to_owned()),
+                echo: Echo::Hidden,
+            },
+            page: Page::new(&base, Some(&image.password)),
+            stranger: Page::new(&base, None),
+        })
+    }
+
+    /// Its disk; to be touched while it is off.
+    pub(super) fn disk(&self) -> &Disk {
+        &self.setting.disk
+    }
+
+    /// A folder for a scenario's own files.
+    pub(super) fn scratch(&self, name: &str) -> PathBuf {
+        self.setting.folder.join(name)
+    }
+
+    /// The network that it is plugged into.
+    pub(super) fn lan(&self) -> &Lan {
+        self.lan
+    }
+
+    /// Switches it on.
+    pub(super) fn power_on(&self) -> Result<Guest> {
+        Guest::power_on(&self.setting)
+    }
+
+    /// Asks for the page as somebody without a password, until there is an answer.
+    pub(super) fn first_answer(&self, guest: &mut Guest) -> Result<Answer> {
+        let ask = || {
+            self.lan
+                .inside(|| self.stranger.get("/", "text/html", REQUEST_LIMIT))
+        };
+        self.until(guest, BOOT_LIMIT, "the page answers", || ask().ok())
+    }
+
+    /// Asks for the page with `password`.
+    pub(super) fn ask_with(&self, password: &str) -> Result<Answer> {
+        let page = Page::new(format!("http://{GUEST}"), Some(password));
+        self.lan
+            .inside(|| page.get("/", "text/html", REQUEST_LIMIT))
+    }
+
+    /// Asks for the page as its owner.
+    pub(super) fn owner(&self) -> Result<Answer> {
+        self.lan
+            .inside(|| self.page.get("/", "text/html", REQUEST_LIMIT))
+    }
+
+    /// The machine's status.
+    pub(super) fn status(&self) -> Result<Value> {
+        self.lan.inside(|| self.page.json("/", REQUEST_LIMIT))
+    }
+
+    /// Waits until the status satisfies `judge`, and returns it.
+    pub(super) fn status_where(
+        &self,
+        guest: &mut Guest,
+        what: &str,
+        judge: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let mut last = None;
+        let found = self.until(guest, BOOT_LIMIT, what, || {
+            last = self.status().ok().or(last.take());
+            last.clone().filter(&judge)
+        });
+        found.with_context(|| format!("the last status was {}", last.unwrap_or_default()))
+    }
+
+    /// Posts to `path` as its owner, which must be accepted, and waits for the run's end.
+    pub(super) fn end_by(&self, mut guest: Guest, path: &str, want: Ending) -> Result<Vec<String>> {
+        let answer = self.lan.inside(|| self.page.post(path, REQUEST_LIMIT))?;
+        ensure!(
+            (200..400).contains(&answer.status),
+            "{path}: status {}: {}",
+            answer.status,
+            answer.body
+        );
+        let ending = guest.wait_for_end(END_LIMIT)?;
+        ensure!(ending == want, "{path} ended in {ending:?}, not {want:?}");
+        Ok(guest.console().lines())
+    }
+
+    /// Asks again and again, as long as the machine runs.
+    fn until<T>(
+        &self,
+        guest: &mut Guest,
+        limit: Duration,
+        what: &str,
+        mut ask: impl FnMut() -> Option<T>,
+    ) -> Result<T> {
+        let mut ended = None;
+        let answer = clock::poll(limit, PAUSE, || match guest.ending() {
+            Ok(None) => ask().map(Ok),
+            Ok(Some(ending)) => {
+                ended = Some(ending);
+                Some(Err(anyhow!("the machine ended ({ending:?}) before {what}")))
+            }
+            Err(error) => Some(Err(error)),
+        });
+        match answer {
+            Some(answer) => answer.with_context(|| self.story(guest)),
+            None => bail!(
+                "waited {} s until {what}\n{}",
+                limit.as_secs(),
+                self.story(guest)
+            ),
+        }
+    }
+
+    /// What helps to understand a failure.
+    fn story(&self, guest: &Guest) -> String {
+        let lines = guest.console().lines();
+        let from = lines.len().saturating_sub(30);
+        let console = lines.get(from..).unwrap_or_default().join("\n");
+        format!(
+            "the console ends with\n{console}\nQEMU said: {}\nall of it: {}",
+            guest::complaint(&self.setting)
+                .lines()
+                .last()
+                .unwrap_or("nothing"),
+            self.setting.folder.join("console.log").display()
+        )
+    }
+}
+
+/// The text of a field, or nothing.
+pub(super) fn text<'a>(status: &'a Value, field: &str) -> &'a str {
+    status
+        .get(field)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// A service's part of the status.
+pub(super) fn service<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
+    let services = status.get("Services")?.as_array()?;
+    services
+        .iter()
+        .find(|service| text(service, "Name") == name)
+}

@@ -1,0 +1,141 @@
+//! The machine level: real images boot in QEMU, and are judged from outside.
+//!
+//! A scenario flashes an image to a disk of its own, switches the machine on, and looks at its page, its console, what
+//! its servers were asked, and, once it is off, its disk.
+//! What is emulated is proven for the emulator: `docs/platforms.md` says what was seen on boards.
+
+mod console;
+mod lab;
+mod perm;
+mod pi;
+mod slots;
+mod uefi;
+
+use anyhow::{Result, bail};
+
+use self::lab::Lab;
+use super::report::Report;
+use crate::image;
+use crate::run::board;
+use crate::setup::{self, Purpose};
+use crate::vm::lan::Lan;
+use crate::vm::qemu::Machine;
+use crate::workspace::Workspace;
+
+/// A story that a machine goes through.
+struct Scenario {
+    name: &'static str,
+    machine: Machine,
+    /// Least size of its disk in bytes; 0 for the image's own.
+    disk: u64,
+    play: fn(&Lab, &mut Steps<'_>) -> Result<()>,
+}
+
+const GIB: u64 = 1024 * 1024 * 1024;
+
+/// All of them, the one that most depends on first.
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "a Pi 3B boots, serves and reboots",
+        machine: Machine::Raspi3b,
+        disk: 4 * GIB,
+        play: pi::boots_and_reboots,
+    },
+    Scenario {
+        name: "an arm64 machine boots by UEFI",
+        machine: Machine::Virt,
+        disk: 4 * GIB,
+        play: uefi::boots_and_reboots,
+    },
+    Scenario {
+        name: "an amd64 machine boots by UEFI",
+        machine: Machine::Pc,
+        disk: 4 * GIB,
+        play: uefi::boots_and_reboots,
+    },
+    Scenario {
+        name: "a broken root falls back to the other slot",
+        machine: Machine::Raspi3b,
+        disk: 0,
+        play: slots::broken_root,
+    },
+    Scenario {
+        name: "a slot table lost twice does not matter",
+        machine: Machine::Raspi3b,
+        disk: 0,
+        play: slots::no_table,
+    },
+    Scenario {
+        name: "a broken /perm is left as it is",
+        machine: Machine::Virt,
+        disk: 0,
+        play: perm::broken,
+    },
+    Scenario {
+        name: "the power fails during the first boot",
+        machine: Machine::Virt,
+        disk: 4 * GIB,
+        play: perm::power_cut,
+    },
+];
+
+/// Counts the steps of a scenario that went well.
+pub(super) struct Steps<'a> {
+    scenario: &'static str,
+    report: &'a mut Report,
+}
+
+impl Steps<'_> {
+    /// Counts one.
+    pub(super) fn passed(&mut self, what: &str) {
+        self.report
+            .case(&format!("{}: {what}", self.scenario), Ok(()));
+    }
+}
+
+/// Plays all scenarios.
+pub(super) fn run(workspace: &Workspace, report: &mut Report) {
+    report.title("machine: images in QEMU, which plays the firmware");
+    let lan = match prepare(workspace) {
+        Ok(lan) => lan,
+        Err(error) => return report.case("machine tests can run here", Err(error)),
+    };
+    for scenario in SCENARIOS {
+        report.title(scenario.name);
+        if let Err(error) = play(workspace, &lan, scenario, report) {
+            report.case(scenario.name, Err(error));
+        }
+    }
+}
+
+fn prepare(workspace: &Workspace) -> Result<Lan> {
+    for purpose in [Purpose::Image, Purpose::Run, Purpose::Test] {
+        setup::ensure(purpose)?;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        bail!("a network of its own needs root: sudo -E cargo xtask test machine");
+    }
+    Lan::new(&workspace.target().join("vm/lan"))
+}
+
+fn play(workspace: &Workspace, lan: &Lan, scenario: &Scenario, report: &mut Report) -> Result<()> {
+    let arguments = image::Arguments {
+        config: None,
+        board: Some(board(scenario.machine)),
+        kernel: None,
+        output: None,
+    };
+    let image = image::build(workspace, &arguments)?;
+    let folder = workspace
+        .target()
+        .join("vm")
+        .join(scenario.name.replace([' ', '/', ','], "-"));
+    let lab = Lab::new(lan, scenario.machine, &image, folder, scenario.disk)?;
+    (scenario.play)(
+        &lab,
+        &mut Steps {
+            scenario: scenario.name,
+            report,
+        },
+    )
+}
