@@ -35,6 +35,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use self::config::Config;
+pub(crate) use self::gpt::root_id;
 use self::progress::Progress;
 use crate::toolchain::Architecture;
 use crate::workspace::Workspace;

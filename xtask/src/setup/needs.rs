@@ -76,6 +76,7 @@ const NEEDS: &[Need] = &[
     test("chrony", "chronyd", "an NTP server"),
     test("busybox-static", "busybox", "small services for tests"),
     test("iproute2", "ip", "network namespaces"),
+    test("curl", "curl", "a request from a chosen address"),
     test("strace", "strace", "checks of what idle processes do"),
     test("chromium", "chromium", "the page in a browser"),
     Need {

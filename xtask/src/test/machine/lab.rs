@@ -25,6 +25,9 @@ const END_LIMIT: Duration = Duration::from_secs(120);
 /// How long one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
+/// How often a machine may start anew before it must come up: each slot has three attempts.
+const MAX_REBOOTS: usize = 7;
+
 /// How often a state is looked at again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -32,6 +35,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Lab<'a> {
     lan: &'a Lan,
     setting: Setting,
+    hostname: String,
     page: Page,
     stranger: Page,
 }
@@ -64,6 +68,7 @@ impl<'a> Lab<'a> {
                 clock: (machine != Machine::Raspi3b).then(|| "2001-01-01".to_owned()),
                 echo: Echo::Hidden,
             },
+            hostname: image.hostname.clone(),
             page: Page::new(&base, Some(&image.password)),
             stranger: Page::new(&base, None),
         })
@@ -72,6 +77,11 @@ impl<'a> Lab<'a> {
     /// Its disk; to be touched while it is off.
     pub(super) fn disk(&self) -> &Disk {
         &self.setting.disk
+    }
+
+    /// The host name that its image was made with.
+    pub(super) fn hostname(&self) -> &str {
+        &self.hostname
     }
 
     /// A folder for a scenario's own files.
@@ -96,6 +106,17 @@ impl<'a> Lab<'a> {
                 .inside(|| self.stranger.get("/", "text/html", REQUEST_LIMIT))
         };
         self.until(guest, BOOT_LIMIT, "the page answers", || ask().ok())
+    }
+
+    /// Like [`Self::first_answer`], where the machine may find a slot wanting and start anew.
+    pub(super) fn first_answer_over_reboots(&self, guest: &mut Guest) -> Result<Answer> {
+        for _ in 0..MAX_REBOOTS {
+            match self.first_answer(guest) {
+                Err(_) if guest.ending()? == Some(Ending::Reboot) => *guest = self.power_on()?,
+                answer => return answer,
+            }
+        }
+        bail!("it started anew {MAX_REBOOTS} times\n{}", self.story(guest))
     }
 
     /// Asks for the page with `password`.
