@@ -9,7 +9,7 @@ use rsntp::LeapIndicator;
 use crate::wall::Mono;
 
 /// Samples kept for each server.
-const KEPT: usize = 8;
+const KEPT: usize = 32;
 
 /// A measurement counts for nothing once it is this old: eight polls at the longest interval.
 const STALE: Mono = Mono::from_secs(8 * 1_024 + 512);
@@ -124,7 +124,7 @@ impl Filter {
         // With few samples the shortest round trip is not yet known: suspect an eighth of what there is.
         let unknown = shortest as f64 / 8.0 / count.powi(2);
         let floor = 10_000.0 + newest.precision as f64 / 2.0;
-        (excess(newest).powi(2) / 12.0 + (0.2 * typical).powi(2) + unknown.powi(2) + floor.powi(2))
+        (excess(newest).powi(2) / 12.0 + (0.25 * typical).powi(2) + unknown.powi(2) + floor.powi(2))
             .sqrt()
     }
 }

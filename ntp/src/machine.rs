@@ -523,7 +523,7 @@ impl Machine {
     }
 
     fn adapt_poll(&mut self, sigma: f64) {
-        let limit = POLL_ERROR.max(sigma.min(10e6) / 1e9);
+        let limit = POLL_ERROR.max(sigma.min(10e6) / 4e9);
         let error_at = |poll: u8| self.discipline.predicted(f64::from(1_u32 << poll));
         if error_at(self.poll) > 2.0 * limit {
             self.shorten_poll(self.poll - 1);

@@ -262,7 +262,7 @@ impl Pool {
             .unzip()
     }
 
-    /// Marks who agreed and who did not; a change of heart is told.
+    /// Marks who agreed and who did not; a lasting change of heart is told.
     pub fn judge(
         &mut self,
         voters: &[ServerId],
@@ -277,22 +277,21 @@ impl Pool {
             } else {
                 Standing::Unknown
             };
-            match (server.standing, standing) {
-                (Standing::Falseticker, Standing::Truechimer) => {
+            match server.judged(standing) {
+                Some(Standing::Truechimer) => {
                     actions.push(Action::Log(format!(
                         "{} agrees with the others again",
                         server.address
                     )));
                 }
-                (Standing::Unknown | Standing::Truechimer, Standing::Falseticker) => {
+                Some(Standing::Falseticker) => {
                     actions.push(Action::Log(format!(
                         "{} is a falseticker: the majority disagrees",
                         server.address
                     )));
                 }
-                _ => {}
+                Some(Standing::Unknown) | None => {}
             }
-            server.standing = standing;
         }
     }
 

@@ -17,13 +17,28 @@ pub struct Agreement {
     pub bound: u64,
 }
 
+/// Servers that claim less error than they have are common (asymmetric routes, coarse clocks, a root dispersion of
+/// zero). So if no majority agrees to the letter, a common point may lie this far outside, in nanoseconds.
+const TOLERANCES: [u64; 3] = [1_000_000, 5_000_000, 25_000_000];
+
 /// Finds the majority among `voters` servers, of which `estimates` have said something.
 ///
 /// `voters` is larger while servers that were asked may still answer: a quick liar must not decide alone.
 pub fn select(estimates: &[Estimate], voters: usize) -> Option<Agreement> {
-    let point = densest_point(estimates)?;
+    TOLERANCES.iter().find_map(|tolerance| {
+        let widened = |e: &Estimate| Estimate {
+            bound: e.bound.saturating_add(*tolerance),
+            ..*e
+        };
+        let claims: Vec<Estimate> = estimates.iter().map(widened).collect();
+        agree(estimates, &claims, voters)
+    })
+}
+
+fn agree(estimates: &[Estimate], claims: &[Estimate], voters: usize) -> Option<Agreement> {
+    let point = densest_point(claims)?;
     let mut truechimers: Vec<usize> = (0..estimates.len())
-        .filter(|index| estimates.get(*index).is_some_and(|e| covers(e, point)))
+        .filter(|index| claims.get(*index).is_some_and(|e| covers(e, point)))
         .collect();
     if truechimers.len() * 2 <= voters.max(estimates.len()) {
         return None;
@@ -119,6 +134,9 @@ mod tests {
     fn two_must_agree() {
         check(&[(0, 10), (5, 10)], 2, Some(&[0, 1]));
         check(&[(0, 10), (500, 10)], 2, None);
+        // 40 ms apart: one of them claims too little, which is forgiven; 80 ms apart is not.
+        check(&[(0, 1), (40, 1)], 2, Some(&[0, 1]));
+        check(&[(0, 1), (80, 1)], 2, None);
     }
 
     #[test]
@@ -129,6 +147,11 @@ mod tests {
             5,
             Some(&[1, 2, 4]),
         );
+    }
+
+    #[test]
+    fn tolerance_is_not_spent_where_a_majority_agrees_without() {
+        check(&[(0, 2), (1, 2), (20, 1)], 3, Some(&[0, 1]));
     }
 
     #[test]

@@ -53,6 +53,10 @@ pub struct Server {
     pub filter: Filter,
     /// What the others think of it.
     pub standing: Standing,
+    /// Whether the operator was told that it is a falseticker.
+    told_false: bool,
+    /// Judgements in a row that contradict what the operator was told.
+    contradictions: u8,
     schedule: Schedule,
     /// One bit for each of the last eight requests, newest lowest: answered or not.
     reach: u8,
@@ -84,6 +88,8 @@ impl Server {
             origin,
             filter: Filter::default(),
             standing: Standing::Unknown,
+            told_false: false,
+            contradictions: 0,
             schedule: Schedule::Burst {
                 left: BURST,
                 at: now,
@@ -196,6 +202,27 @@ impl Server {
         {
             *from = (*from).min(now);
         }
+    }
+
+    /// The others judge it; gives what the operator is to be told, once three judgements in a row say so.
+    pub fn judged(&mut self, standing: Standing) -> Option<Standing> {
+        self.standing = standing;
+        let contradicts = match standing {
+            Standing::Falseticker => !self.told_false,
+            Standing::Truechimer => self.told_false,
+            Standing::Unknown => return None,
+        };
+        self.contradictions = if contradicts {
+            self.contradictions + 1
+        } else {
+            0
+        };
+        if self.contradictions < 3 {
+            return None;
+        }
+        self.contradictions = 0;
+        self.told_false = !self.told_false;
+        Some(standing)
     }
 
     /// RATE: ask at most half as often as before, and no burst.

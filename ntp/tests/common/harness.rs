@@ -1,0 +1,310 @@
+//! Starts the real daemon with a clock of its own, and servers that say what a test wants.
+//!
+//! The clock is `clock.c`, preloaded: no test can set the machine's.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use gokrazy_core::clock::ClockState;
+
+/// Waits until `condition` holds; a loaded machine gets its time.
+#[track_caller]
+pub(crate) fn until(what: &str, seconds: u64, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while !condition() {
+        assert!(Instant::now() < end, "waited {seconds} s for: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The stand-in for the clock, compiled once.
+pub(crate) fn clock_library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/clock.c");
+        let name = format!("clock-{}.so", std::process::id());
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let status = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+            .arg(&library)
+            .arg(source)
+            .args(["-ldl", "-lm", "-lpthread"])
+            .status();
+        let built = status.is_ok_and(|status| status.success());
+        assert!(
+            built,
+            "the stand-in clock needs a C compiler: apt-get install gcc libc6-dev"
+        );
+        library
+    })
+}
+
+/// A running daemon, its folders and what it said.
+pub(crate) struct Daemon {
+    child: Child,
+    pub(crate) folder: PathBuf,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+/// How to start one.
+pub(crate) struct Setup {
+    pub(crate) folder: PathBuf,
+    offset: f64,
+    drift: f64,
+    deny: bool,
+    uid: Option<u32>,
+}
+
+impl Setup {
+    /// A fresh folder for a test of this name.
+    pub(crate) fn new(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("nt-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        Self {
+            folder,
+            offset: 0.0,
+            drift: 0.0,
+            deny: false,
+            uid: None,
+        }
+    }
+
+    /// The clock is so many seconds ahead.
+    pub(crate) fn ahead(mut self, seconds: f64) -> Self {
+        self.offset = seconds;
+        self
+    }
+
+    /// Every correction fails.
+    pub(crate) fn powerless(mut self) -> Self {
+        self.deny = true;
+        self
+    }
+
+    /// Runs as this user, to whom the folder is given.
+    pub(crate) fn user(mut self, uid: u32) -> Self {
+        std::os::unix::fs::chown(&self.folder, Some(uid), Some(uid)).unwrap();
+        self.uid = Some(uid);
+        self
+    }
+
+    /// Writes a file below the folder.
+    pub(crate) fn file(self, name: &str, bytes: &[u8]) -> Self {
+        let path = self.folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+        self
+    }
+
+    /// Starts the daemon.
+    pub(crate) fn start(&self, args: &[&str]) -> Daemon {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ntp"));
+        command
+            .args(args)
+            .arg("--no-rtc")
+            .arg("--state-dir")
+            .arg(self.folder.join("state"))
+            .arg("--run-dir")
+            .arg(self.folder.join("run"))
+            .env("LD_PRELOAD", clock_library())
+            .env("CLOCK_OFFSET", self.offset.to_string())
+            .env("CLOCK_DRIFT", self.drift.to_string())
+            .env("CLOCK_LOG", self.folder.join("corrections"))
+            .env("CLOCK_STATE", self.folder.join("clock"))
+            .stderr(Stdio::piped());
+        if self.deny {
+            command.env("CLOCK_DENY", "1");
+        }
+        if let Some(uid) = self.uid {
+            std::os::unix::process::CommandExt::uid(&mut command, uid);
+            std::os::unix::process::CommandExt::gid(&mut command, uid);
+        }
+        let mut child = command.spawn().unwrap();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let (lines, kept) = (
+            BufReader::new(child.stderr.take().unwrap()).lines(),
+            said.clone(),
+        );
+        thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| kept.lock().unwrap().push(line))
+        });
+        Daemon {
+            child,
+            folder: self.folder.clone(),
+            said,
+        }
+    }
+}
+
+impl Daemon {
+    /// The published state.
+    pub(crate) fn state(&self) -> ClockState {
+        let text = fs::read_to_string(self.folder.join("run/clock")).unwrap_or_default();
+        ClockState::parse(&text).unwrap_or_default()
+    }
+
+    /// Waits until it is synchronised.
+    #[track_caller]
+    pub(crate) fn wait_synchronised(&self) {
+        until("synchronised", 20, || self.state().synchronised);
+    }
+
+    /// Corrections of this kind: the first number of each.
+    pub(crate) fn corrections(&self, kind: &str) -> Vec<f64> {
+        let text = fs::read_to_string(self.folder.join("corrections")).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| {
+                line.strip_prefix(kind)?
+                    .split_whitespace()
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .collect()
+    }
+
+    /// How far its clock is ahead of the machine's, in seconds.
+    pub(crate) fn ahead(&self) -> f64 {
+        let bytes = fs::read(self.folder.join("clock")).unwrap();
+        f64::from_ne_bytes(bytes[8..16].try_into().unwrap())
+    }
+
+    /// How many lines it said with this word.
+    pub(crate) fn said(&self, word: &str) -> usize {
+        self.said
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.contains(word))
+            .count()
+    }
+
+    /// A file below its folder.
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.join(name)).unwrap_or_default()
+    }
+
+    /// Voluntary context switches so far.
+    pub(crate) fn wakeups(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse().unwrap()
+    }
+
+    /// Asks it to end, and waits.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        let mut status = None;
+        until("end after SIGTERM", 5, || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.try_wait();
+        if !thread::panicking() {
+            let _ = fs::remove_dir_all(&self.folder);
+        } else {
+            eprintln!("{:?}", self.said.lock().unwrap());
+        }
+    }
+}
+
+/// A request as a server sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) from: SocketAddr,
+    pub(crate) at: Instant,
+}
+
+/// A server on a thread of its own, which ends with the test.
+pub(crate) struct Server {
+    pub(crate) address: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Server {
+    /// Answers each request with what `answer` makes of a sound reply; a lie in seconds shifts the server's time.
+    pub(crate) fn start(
+        answer: impl FnMut(&Request, [u8; 48]) -> Vec<Vec<u8>> + Send + 'static,
+    ) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::on(socket, answer)
+    }
+
+    /// The same on a given socket.
+    pub(crate) fn on(
+        socket: UdpSocket,
+        mut answer: impl FnMut(&Request, [u8; 48]) -> Vec<Vec<u8>> + Send + 'static,
+    ) -> Self {
+        let address = socket.local_addr().unwrap().to_string();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let kept = requests.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 2_048];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                let request = Request {
+                    bytes: buffer[..length].to_vec(),
+                    from,
+                    at: Instant::now(),
+                };
+                kept.lock().unwrap().push(request.clone());
+                let sound = reply(&request.bytes, 0.0);
+                for bytes in answer(&request, sound) {
+                    let _ = socket.send_to(&bytes, from);
+                }
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// An honest server, but for a lie in seconds.
+    pub(crate) fn lying(lie: f64) -> Self {
+        Self::start(move |request, _| vec![reply(&request.bytes, lie).to_vec()])
+    }
+
+    /// All requests so far.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+/// A sound reply by a server whose clock is the machine's, shifted by `lie` seconds.
+pub(crate) fn reply(request: &[u8], lie: f64) -> [u8; 48] {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let seconds = now.as_secs_f64().floor() + lie.floor() + 2_208_988_800.0;
+    let fraction = f64::from(now.subsec_nanos()) / 1e9 + lie - lie.floor();
+    let stamp = ((seconds as u64) << 32).wrapping_add((fraction * 4_294_967_296.0) as u64);
+    let mut bytes = [0; 48];
+    bytes[..4].copy_from_slice(&[0x24, 2, 6, 0xe8]);
+    bytes[12..16].copy_from_slice(&[192, 0, 2, 1]);
+    bytes[16..24].copy_from_slice(&stamp.wrapping_sub(1 << 32).to_be_bytes());
+    if let Some(transmit) = request.get(40..48) {
+        bytes[24..32].copy_from_slice(transmit);
+    }
+    bytes[32..40].copy_from_slice(&stamp.to_be_bytes());
+    bytes[40..48].copy_from_slice(&stamp.to_be_bytes());
+    bytes
+}

@@ -1,0 +1,343 @@
+//! The real binary against chrony and against servers that lie, with its clock calls taken by a stand-in.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test reads clocks, writes files as a stranger would, and is to fail where it cannot go on"
+)]
+
+#[path = "common/harness.rs"]
+mod harness;
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::UdpSocket;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use harness::{Daemon, Server, Setup, reply, until};
+
+/// A chrony that serves the machine's time and never sets it.
+struct Chrony {
+    child: Child,
+    address: String,
+}
+
+impl Chrony {
+    fn start(setup: &Setup) -> Self {
+        let port = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let pidfile = setup.folder.join("chronyd.pid");
+        let config = setup.folder.join("chrony.conf");
+        let text = format!(
+            "local stratum 3\nallow\nport {port}\ncmdport 0\nbindaddress 127.0.0.1\npidfile {}\n",
+            pidfile.display()
+        );
+        fs::write(&config, text).unwrap();
+        let child = Command::new("chronyd")
+            .args(["-x", "-d", "-u", "root", "-f"])
+            .arg(&config)
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("start chronyd: {error}: apt-get install chrony"));
+        Self {
+            child,
+            address: format!("127.0.0.1:{port}"),
+        }
+    }
+}
+
+impl Drop for Chrony {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.try_wait();
+    }
+}
+
+#[test]
+fn chrony_sets_the_clock_once_and_all_is_kept() {
+    let setup = Setup::new("chrony").ahead(-1e6);
+    let chrony = Chrony::start(&setup);
+    let mut daemon = setup.start(&["--server", &chrony.address]);
+    daemon.wait_synchronised();
+    until("burst", 15, || daemon.corrections("slew").len() >= 3);
+    assert_eq!(daemon.corrections("step").len(), 1);
+    assert!(daemon.ahead().abs() < 0.01, "{}", daemon.ahead());
+    let state = daemon.state();
+    assert_eq!(
+        (state.source, state.stratum),
+        (Some(chrony.address.clone()), Some(3))
+    );
+    assert!(state.error_bound_ns.unwrap() < 50_000_000);
+    assert!(daemon.end().success());
+    let saved: i64 = daemon.read("state/time").trim().parse().unwrap();
+    assert!((saved - state.updated.unwrap()).abs() < 30);
+}
+
+#[test]
+fn requests_tell_nothing_and_cannot_be_guessed() {
+    let server = Server::start(|_, sound| vec![sound.to_vec()]);
+    let daemon = Setup::new("requests").start(&["--server", &server.address]);
+    until("four requests", 20, || server.requests().len() >= 4);
+    thread::sleep(Duration::from_secs(3));
+    let requests = server.requests();
+    assert_eq!(requests.len(), 4, "a burst is four");
+    let mut nonces = HashSet::new();
+    let mut ports = HashSet::new();
+    for request in &requests {
+        assert_eq!(request.bytes.len(), 48);
+        assert_eq!(request.bytes[0], 0x23);
+        assert!(request.bytes[1..40].iter().all(|byte| *byte == 0));
+        nonces.insert(request.bytes[40..].to_vec());
+        ports.insert(request.from.port());
+    }
+    assert_eq!(nonces.len(), 4);
+    assert!(ports.len() >= 3 && !ports.contains(&123));
+    for pair in requests.windows(2) {
+        let gap = pair[1].at - pair[0].at;
+        assert!(
+            gap > Duration::from_millis(1_900) && gap < Duration::from_secs(4),
+            "{gap:?}"
+        );
+    }
+    assert!(daemon.state().synchronised);
+}
+
+#[test]
+fn no_bad_reply_moves_the_clock() {
+    type Change = fn(&mut [u8; 48]);
+    let changes: [(&str, Change); 14] = [
+        ("wrong origin", |b| b[24] ^= 1),
+        ("no origin", |b| b[24..32].fill(0)),
+        ("mode 3", |b| b[0] = 0x23),
+        ("mode 5", |b| b[0] = 0x25),
+        ("version 3", |b| b[0] = 0x1c),
+        ("leap 3", |b| b[0] = 0xe4),
+        ("stratum 0", |b| b[1] = 0),
+        ("stratum 16", |b| b[1] = 16),
+        ("root delay", |b| b[4] = 1),
+        ("root dispersion", |b| b[8] = 1),
+        ("no transmit", |b| b[40..48].fill(0)),
+        ("no receive", |b| b[32..40].fill(0)),
+        ("sent before received", |b| b[35] -= 9),
+        ("far future", |b| {
+            b[32] = b[32].wrapping_add(0x40);
+            b[40] = b[40].wrapping_add(0x40);
+        }),
+    ];
+    let mut runs: Vec<(String, Server, Daemon)> = Vec::new();
+    for (name, change) in changes {
+        let server = Server::start(move |request, _| {
+            let mut bytes = reply(&request.bytes, 100.0);
+            change(&mut bytes);
+            vec![bytes.to_vec(), bytes.to_vec()]
+        });
+        let daemon = Setup::new(&name.replace(' ', "-")).start(&["--server", &server.address]);
+        runs.push((name.to_owned(), server, daemon));
+    }
+    let truncated =
+        Server::start(|request, _| vec![reply(&request.bytes, 100.0)[..47].to_vec(), Vec::new()]);
+    let daemon = Setup::new("truncated").start(&["--server", &truncated.address]);
+    runs.push(("truncated".to_owned(), truncated, daemon));
+    let elsewhere = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let other = Server::start(move |request, _| {
+        let _ = elsewhere.send_to(&reply(&request.bytes, 100.0), request.from);
+        Vec::new()
+    });
+    let daemon = Setup::new("elsewhere").start(&["--server", &other.address]);
+    runs.push(("from elsewhere".to_owned(), other, daemon));
+    for (name, server, daemon) in &mut runs {
+        until(name, 30, || !server.requests().is_empty());
+        thread::sleep(Duration::from_millis(300));
+        assert!(daemon.corrections("step").is_empty(), "{name}");
+        assert!(daemon.corrections("slew").is_empty(), "{name}");
+        assert!(!daemon.state().synchronised, "{name}");
+        assert!(daemon.end().success(), "{name}");
+    }
+}
+
+#[test]
+fn a_forgery_before_the_true_reply_is_passed_over() {
+    let server = Server::start(|request, sound| {
+        let mut forged = reply(&request.bytes, 5_000.0);
+        forged[24] ^= 0x55;
+        let mut kiss = forged;
+        kiss[1] = 0;
+        kiss[12..16].copy_from_slice(b"DENY");
+        vec![
+            forged.to_vec(),
+            kiss.to_vec(),
+            sound.to_vec(),
+            reply(&request.bytes, 7_000.0).to_vec(),
+        ]
+    });
+    let daemon = Setup::new("forgery")
+        .ahead(-40.0)
+        .start(&["--server", &server.address]);
+    daemon.wait_synchronised();
+    until("burst", 20, || server.requests().len() >= 4);
+    assert_eq!(daemon.corrections("step").len(), 1);
+    assert!(daemon.ahead().abs() < 0.1, "{}", daemon.ahead());
+}
+
+#[test]
+fn liars_in_the_minority_are_outvoted_and_half_decides_nothing() {
+    let honest = [
+        Server::lying(0.0),
+        Server::lying(0.001),
+        Server::lying(-0.001),
+    ];
+    let liar = Server::lying(9_999.0);
+    let all = [
+        &liar.address,
+        &honest[0].address,
+        &honest[1].address,
+        &honest[2].address,
+    ];
+    let args: Vec<&str> = all
+        .iter()
+        .flat_map(|address| ["--server", address.as_str()])
+        .collect();
+    let daemon = Setup::new("minority").ahead(-77.0).start(&args);
+    daemon.wait_synchronised();
+    assert_eq!(daemon.corrections("step").len(), 1);
+    assert!(daemon.ahead().abs() < 0.1, "{}", daemon.ahead());
+    until("falseticker", 10, || daemon.said("falseticker") == 1);
+
+    let two = Setup::new("half")
+        .ahead(-77.0)
+        .start(&[&liar.address, &honest[0].address]);
+    until("no majority", 20, || two.said("no majority") == 1);
+    assert!(two.corrections("step").is_empty() && !two.state().synchronised);
+}
+
+#[test]
+fn small_offsets_are_slewed_in_their_direction() {
+    for (name, ahead) in [("slew-down", 0.06), ("slew-up", -0.06)] {
+        let server = Server::lying(0.0);
+        let daemon = Setup::new(name)
+            .ahead(ahead)
+            .start(&["--server", &server.address]);
+        daemon.wait_synchronised();
+        assert!(daemon.corrections("step").is_empty());
+        let slew = daemon.corrections("slew")[0];
+        assert!((slew + ahead).abs() < 0.01, "{slew}");
+    }
+}
+
+#[test]
+fn without_the_right_to_set_the_clock_it_says_so_once_and_claims_nothing() {
+    let server = Server::lying(0.0);
+    let mut daemon = Setup::new("deny")
+        .ahead(-500.0)
+        .powerless()
+        .start(&["--server", &server.address]);
+    until("burst", 20, || server.requests().len() >= 4);
+    until("measurement", 5, || daemon.state().offset_ns.is_some());
+    assert_eq!(daemon.said("cannot correct the clock"), 1);
+    let state = daemon.state();
+    assert!(
+        !state.synchronised && (state.offset_ns.unwrap() - 500_000_000_000).abs() < 100_000_000
+    );
+    assert!(daemon.end().success());
+}
+
+#[test]
+fn the_clock_starts_at_the_saved_time_which_proves_nothing() {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let setup = Setup::new("saved")
+        .ahead(-(now as f64) + 1_000.0)
+        .file("state/time", b"1795000000\n");
+    let mut daemon = setup.start(&["--server", "127.0.0.1:1"]);
+    until("the saved time", 10, || {
+        daemon.corrections("step").len() == 1
+    });
+    until("state", 10, || daemon.folder.join("run/clock").exists());
+    assert!((daemon.ahead() + now as f64 - 1_795_000_000.0).abs() < 30.0);
+    assert!(!daemon.state().synchronised);
+    assert!(daemon.end().success());
+    let saved: i64 = daemon.read("state/time").trim().parse().unwrap();
+    assert!((1_795_000_000..1_795_000_100).contains(&saved), "{saved}");
+}
+
+#[test]
+fn garbage_and_unwritable_folders_stop_nothing() {
+    let server = Server::lying(0.0);
+    let setup = Setup::new("garbage")
+        .file("state/time", &[0xff; 5_000])
+        .file("state/drift", b"NaN nonsense")
+        .file("run/clock", b"synchronised=yes\nsynchronised=yes\n\0")
+        .file("run/net/eth0", b"\xff\xfe");
+    let mut daemon = setup.start(&["--server", &server.address]);
+    daemon.wait_synchronised();
+    assert!(daemon.end().success());
+    assert!(daemon.read("state/time").trim().parse::<i64>().is_ok());
+
+    let setup = Setup::new("unwritable").file("state", b"a file, not a folder");
+    let mut daemon = setup.start(&["--server", &server.address]);
+    daemon.wait_synchronised();
+    assert!(daemon.end().success());
+    assert_eq!(daemon.said("cannot save time and drift"), 1);
+}
+
+#[test]
+fn a_restart_in_the_same_boot_refuses_what_a_first_start_takes() {
+    let setup = Setup::new("restart");
+    let server = Server::lying(0.0);
+    let mut daemon = setup.start(&["--server", &server.address]);
+    daemon.wait_synchronised();
+    assert!(daemon.end().success());
+    let copy = Setup::new("restart-again").file("run/clock", daemon.read("run/clock").as_bytes());
+    let liar = Server::lying(5_000.0);
+    let daemon = copy.start(&["--server", &liar.address]);
+    until("refusal", 20, || daemon.said("too far") == 1);
+    assert!(daemon.corrections("step").is_empty() && !daemon.state().synchronised);
+}
+
+#[test]
+fn it_runs_as_its_own_user() {
+    let server = Server::lying(0.0);
+    let mut daemon = Setup::new("user")
+        .user(904)
+        .ahead(-9.0)
+        .start(&["--server", &server.address]);
+    daemon.wait_synchronised();
+    assert!(daemon.end().success());
+}
+
+#[test]
+fn at_rest_it_sleeps() {
+    let server = Server::lying(0.0);
+    let daemon = Setup::new("rest").start(&["--server", &server.address]);
+    until("burst", 20, || server.requests().len() >= 4);
+    thread::sleep(Duration::from_secs(1));
+    let before = daemon.wakeups();
+    thread::sleep(Duration::from_secs(15));
+    assert!(daemon.wakeups() - before <= 1);
+}
+
+#[test]
+fn deny_ends_and_rate_calms_the_burst() {
+    for code in [*b"DENY", *b"RSTR", *b"RATE"] {
+        let server = Server::start(move |_, mut sound| {
+            sound[0] = 0xe4;
+            sound[1] = 0;
+            sound[12..16].copy_from_slice(&code);
+            vec![sound.to_vec()]
+        });
+        let name = String::from_utf8_lossy(&code).to_string();
+        let daemon = Setup::new(&name).start(&["--server", &server.address]);
+        until("a request", 20, || !server.requests().is_empty());
+        thread::sleep(Duration::from_secs(5));
+        assert_eq!(server.requests().len(), 1, "{name}");
+        assert!(daemon.corrections("step").is_empty());
+    }
+}

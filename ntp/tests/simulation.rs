@@ -1,0 +1,390 @@
+//! The whole machine in a simulated world: days of samples, an oscillator that wanders, servers that lie.
+
+#[path = "common/world.rs"]
+mod world;
+
+use gokrazy_ntp::machine::Earlier;
+use gokrazy_ntp::packet::Refusal;
+use rsntp::{KissCode, LeapIndicator};
+use world::{Peer, World, percentile_95};
+
+/// Runs from `from` to `to` seconds and gives the 95th percentile of the error.
+fn error_between(world: &mut World, from: f64, to: f64) -> f64 {
+    let mut errors = Vec::new();
+    world.run(from, |_| {});
+    world.run(to, |world| errors.push(world.error));
+    percentile_95(&mut errors)
+}
+
+#[test]
+fn the_budget_50_ppm_and_a_link_of_5_ms_give_or_take_1() {
+    let mut worst: f64 = 0.0;
+    for seed in 1..=40 {
+        let ppm = if seed % 2 == 0 { 50e-6 } else { -50e-6 };
+        let mut world = World::new(seed, vec![Peer::default()], 1_000.0, ppm);
+        let error = error_between(&mut world, 900.0, 3_600.0);
+        assert_eq!(world.steps.len(), 1, "{:?}", world.log);
+        worst = worst.max(error);
+    }
+    assert!(worst < 0.001, "{worst}");
+}
+
+#[test]
+fn three_days_of_wander_need_one_step_and_few_requests() {
+    let peers = vec![
+        Peer::default(),
+        Peer {
+            delay: 0.02,
+            jitter: 0.005,
+            ..Peer::default()
+        },
+        Peer::default(),
+    ];
+    let mut world = World::new(7, peers, -3_600.0, 20e-6);
+    world.wander = 1e-9;
+    let error = error_between(&mut world, 3_600.0, 3.0 * 86_400.0);
+    assert!(error < 0.001, "{error}");
+    assert_eq!(world.steps.len(), 1);
+    assert!(
+        world.sent.len() < 3 * 3 * 86_400 / 200,
+        "{} requests",
+        world.sent.len()
+    );
+    assert!(world.published.synchronised);
+}
+
+#[test]
+fn a_temperature_step_is_followed() {
+    let mut world = World::new(3, vec![Peer::default(); 3], 0.0, 10e-6);
+    world.run(20_000.0, |_| {});
+    world.oscillator += 5e-6;
+    let mut largest: f64 = 0.0;
+    world.run(24_000.0, |world| largest = largest.max(world.error.abs()));
+    let error = error_between(&mut world, 26_000.0, 40_000.0);
+    // No polling client knows of it before its next sample: 5 ppm times the longest interval, and as much again.
+    assert!(largest < 0.0105, "{largest}");
+    assert!(error < 0.001, "{error}");
+    assert!(world.steps.is_empty());
+}
+
+fn peers(lies: &[f64]) -> Vec<Peer> {
+    lies.iter()
+        .map(|lie| Peer {
+            lie: *lie,
+            ..Peer::default()
+        })
+        .collect()
+}
+
+fn synchronised_for(hours: f64, lies: &[f64]) -> World {
+    let mut world = World::new(11, peers(lies), 100.0, 30e-6);
+    world.run(hours * 3_600.0, |_| {});
+    assert!(world.published.synchronised, "{:?}", world.log);
+    assert_eq!(world.steps.len(), 1);
+    world
+}
+
+#[test]
+fn the_first_majority_sets_the_clock_within_a_round_trip() {
+    let mut world = World::new(1, peers(&[0.0; 4]), 1e9, 0.0);
+    world.run(0.9, |_| {});
+    assert_eq!(world.steps.len(), 1);
+    assert!(
+        world.steps[0].0 < 0.02 && world.error.abs() < 0.002,
+        "{:?}",
+        world.steps
+    );
+    assert!(world.published.synchronised);
+    assert_eq!(world.published.since, Some(world::START));
+}
+
+#[test]
+fn a_small_offset_is_slewed() {
+    for error in [0.1, -0.1] {
+        let mut world = World::new(1, peers(&[0.0; 3]), error, 0.0);
+        world.run(200.0, |_| {});
+        assert!(world.steps.is_empty());
+        assert!(world.error.abs() < 0.003, "{}", world.error);
+        assert!(world.steered[0].correction.slew as f64 * error > 0.0);
+    }
+}
+
+#[test]
+fn a_lying_minority_is_marked_and_harmless() {
+    let mut world = World::new(5, peers(&[0.0, 3_600.0, 0.0]), 50.0, 0.0);
+    let error = error_between(&mut world, 300.0, 7_200.0);
+    assert!(error < 0.001, "{error}");
+    assert_eq!(world.steps.len(), 1);
+    assert_eq!(world.count("falseticker"), 1, "{:?}", world.log);
+}
+
+#[test]
+fn a_lone_liar_that_answers_first_does_not_decide() {
+    let mut all = peers(&[500.0, 0.0, 0.0]);
+    all[0].delay = 0.0005;
+    all[0].jitter = 0.0;
+    let mut world = World::new(5, all, 50.0, 0.0);
+    world.run(30.0, |_| {});
+    assert_eq!(world.steps.len(), 1);
+    assert!(world.error.abs() < 0.01, "{}", world.error);
+}
+
+#[test]
+fn without_a_majority_nothing_moves() {
+    let mut world = World::new(5, peers(&[0.0, 5.0]), 50.0, 0.0);
+    world.run(7_200.0, |_| {});
+    assert!(world.steps.is_empty() && world.steered.is_empty());
+    assert!(!world.published.synchronised);
+    assert_eq!(world.count("no majority"), 1);
+}
+
+#[test]
+fn one_that_answers_among_silent_ones_is_followed_after_their_bursts() {
+    let mut all = peers(&[0.0; 3]);
+    all[1].silent = true;
+    all[2].silent = true;
+    let mut world = World::new(5, all, 50.0, 0.0);
+    world.run(7.0, |_| {});
+    assert!(world.steps.is_empty());
+    world.run(9.0, |_| {});
+    assert_eq!(world.steps.len(), 1);
+}
+
+#[test]
+fn servers_that_part_ways_end_the_synchronisation() {
+    let mut world = synchronised_for(1.0, &[0.0, 0.0]);
+    world.peers[1].lie = 60.0;
+    world.run(5_400.0, |_| {});
+    assert!(!world.published.synchronised, "{:?}", world.log);
+    assert_eq!(world.steps.len(), 1);
+    assert!(world.error.abs() < 0.05);
+}
+
+#[test]
+fn a_spike_moves_nothing() {
+    let mut world = synchronised_for(2.0, &[0.0]);
+    let steered = world.steered.len();
+    world.peers[0].lie = 0.08;
+    let end = world.now + 70.0;
+    world.run(end, |_| {});
+    world.peers[0].lie = 30.0;
+    world.run(end + 70.0, |_| {});
+    world.peers[0].lie = 0.0;
+    assert!(
+        world.steered.len() - steered <= 1,
+        "{:?}",
+        world.steered.last()
+    );
+    let error = error_between(&mut world, end + 71.0, end + 3_000.0);
+    assert!(error < 0.001, "{error}");
+    assert_eq!(world.steps.len(), 1);
+}
+
+#[test]
+fn a_lasting_shift_is_followed_by_a_step_after_three_samples() {
+    let mut world = synchronised_for(1.0, &[0.0; 3]);
+    for peer in &mut world.peers {
+        peer.lie = 10.0;
+    }
+    world.run(5_400.0, |_| {});
+    assert_eq!(world.steps.len(), 2);
+    assert!((world.error + 10.0).abs() < 0.01);
+}
+
+#[test]
+fn a_later_step_beyond_1000_s_needs_a_quarter_of_an_hour() {
+    let mut world = synchronised_for(1.0, &[0.0]);
+    let sent = world.sent.len();
+    world.peers[0].lie = 1_500.0;
+    let start = world.now;
+    world.run(start + 900.0, |_| {});
+    assert_eq!(world.steps.len(), 1);
+    assert!(!world.published.synchronised);
+    assert_eq!(world.count("too far"), 1, "{:?}", world.log);
+    assert!(world.error.abs() < 0.05, "{}", world.error);
+    world.run(start + 2_000.0, |_| {});
+    assert_eq!(world.steps.len(), 2, "{:?}", world.log);
+    assert!(world.published.synchronised);
+    assert!(world.sent.len() > sent + 10);
+}
+
+#[test]
+fn backward_by_more_than_a_day_needs_a_quarter_of_an_hour_even_at_the_start() {
+    let mut world = World::new(2, peers(&[0.0; 3]), -90_000.0, 0.0);
+    world.run(900.0, |_| {});
+    assert!(world.steps.is_empty() && !world.published.synchronised);
+    world.run(1_100.0, |_| {});
+    assert_eq!(world.steps.len(), 1);
+    let mut world = World::new(2, peers(&[0.0; 3]), -80_000.0, 0.0);
+    world.run(1.0, |_| {});
+    assert_eq!(world.steps.len(), 1);
+}
+
+#[test]
+fn a_time_before_the_build_is_never_taken() {
+    let mut world = World::new(2, peers(&[-300.0 * 86_400.0; 3]), 0.0, 0.0);
+    world.run(20_000.0, |_| {});
+    assert!(world.steps.is_empty());
+    assert_eq!(world.count("outside this build's lifetime"), 1);
+}
+
+#[test]
+fn a_restart_in_the_same_boot_keeps_the_limit() {
+    let mut world = synchronised_for(1.0, &[0.0]);
+    let earlier = Earlier::of(Some(&world.published), world.published.boot_id.clone());
+    world.peers[0].lie = 1_500.0;
+    world.restart_as(earlier);
+    let start = world.now;
+    world.run(start + 800.0, |_| {});
+    assert_eq!(world.steps.len(), 1);
+    let mut world = synchronised_for(1.0, &[0.0]);
+    let other_boot = Earlier::of(Some(&world.published), Some("other".to_owned()));
+    world.peers[0].lie = 1_500.0;
+    world.restart_as(other_boot);
+    let start = world.now;
+    world.run(start + 10.0, |_| {});
+    assert_eq!(world.steps.len(), 2);
+}
+
+#[test]
+fn servers_of_one_second_precision_cause_one_step_at_most() {
+    let coarse = Peer {
+        precision: 1.0,
+        ..Peer::default()
+    };
+    let mut world = World::new(2, vec![coarse; 2], 7.3, 0.0);
+    let error = error_between(&mut world, 60.0, 40_000.0);
+    assert_eq!(world.steps.len(), 1, "{:?}", world.steps);
+    assert!(error < 1.0, "{error}");
+}
+
+#[test]
+fn rate_and_deny_are_obeyed() {
+    let mut all = peers(&[0.0; 2]);
+    all[0].refusal = Some(Refusal::Kiss(KissCode::RateExceeded));
+    all[1].refusal = Some(Refusal::Kiss(KissCode::AccessDenied));
+    let mut world = World::new(2, all, 0.0, 0.0);
+    world.run(4_000.0, |_| {});
+    let asked = |index| -> Vec<f64> {
+        world
+            .sent
+            .iter()
+            .filter(|(_, to)| *to == index)
+            .map(|(at, _)| *at)
+            .collect()
+    };
+    assert_eq!(asked(1).len(), 1);
+    let gaps: Vec<f64> = asked(0).windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let wanted = [128.0, 256.0, 512.0, 1_024.0, 1_024.0];
+    assert!(
+        gaps.iter()
+            .zip(wanted)
+            .all(|(gap, least)| *gap >= least && *gap < least + 70.0),
+        "{gaps:?}"
+    );
+    assert!(gaps.len() >= 4);
+    assert_eq!(world.count("denies"), 1);
+}
+
+#[test]
+fn without_the_right_to_set_the_clock_nothing_is_claimed() {
+    let mut world = World::new(2, peers(&[0.0; 3]), 5.0, 0.0);
+    world.powerless = true;
+    world.run(1_000.0, |_| {});
+    assert!(!world.published.synchronised);
+    assert!((world.published.offset_ns.unwrap() - 5_000_000_000).abs() < 5_000_000);
+    assert_eq!(world.count("cannot correct"), 1, "{:?}", world.log);
+    world.powerless = false;
+    world.run(1_200.0, |_| {});
+    assert!(world.published.synchronised);
+}
+
+#[test]
+fn a_clock_moved_by_someone_else_is_brought_back() {
+    let mut world = synchronised_for(1.0, &[0.0; 3]);
+    // Also what resuming from a suspend looks like.
+    world.error += 300.0;
+    let moment = world.moment();
+    let actions = world.machine.on_jump(-300_000_000_000, moment);
+    world.perform(actions);
+    assert!(!world.published.synchronised);
+    let end = world.now + 30.0;
+    world.run(end, |_| {});
+    assert_eq!(world.steps.len(), 2);
+    assert!(world.error.abs() < 0.01 && world.published.synchronised);
+}
+
+#[test]
+fn a_leap_second_is_passed_on_if_most_announce_it() {
+    let mut world = synchronised_for(1.0, &[0.0; 3]);
+    world.peers[0].leap = LeapIndicator::LastMinuteHas61Seconds;
+    world.run(5_000.0, |_| {});
+    assert_eq!(world.steered.last().unwrap().leap, LeapIndicator::NoWarning);
+    world.peers[1].leap = LeapIndicator::LastMinuteHas61Seconds;
+    world.run(8_000.0, |_| {});
+    assert_eq!(
+        world.steered.last().unwrap().leap,
+        LeapIndicator::LastMinuteHas61Seconds
+    );
+    assert_eq!(world.published.leap.as_deref(), Some("insert"));
+}
+
+#[test]
+fn synchronisation_is_lost_when_no_server_answers_for_long() {
+    let mut world = synchronised_for(3.0, &[0.0; 3]);
+    for peer in &mut world.peers {
+        peer.silent = true;
+    }
+    let start = world.now;
+    world.run(start + 20_000.0, |_| {});
+    assert!(world.published.synchronised);
+    world.run(start + 80_000.0, |_| {});
+    assert!(!world.published.synchronised, "{:?}", world.log);
+    assert_eq!(world.count("no longer synchronised"), 1);
+    for peer in &mut world.peers {
+        peer.silent = false;
+    }
+    world.run(start + 84_000.0, |_| {});
+    assert!(world.published.synchronised);
+}
+
+#[test]
+fn requests_are_a_burst_and_then_polls_of_64_to_1024_s() {
+    let mut world = World::new(4, peers(&[0.0]), 0.0, 5e-6);
+    world.run(100_000.0, |_| {});
+    let at: Vec<f64> = world.sent.iter().map(|(at, _)| *at).collect();
+    let gaps: Vec<f64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(
+        gaps[..3].iter().all(|gap| (gap - 2.0).abs() < 0.01),
+        "{gaps:?}"
+    );
+    assert!(
+        gaps[3..].iter().all(|gap| (63.99..=1_024.1).contains(gap)),
+        "{gaps:?}"
+    );
+    assert!(gaps.iter().any(|gap| *gap > 500.0));
+    let first: Vec<i64> = gaps[3..9].iter().map(|gap| (gap * 1e3) as i64).collect();
+    assert!(first.windows(2).any(|pair| pair[0] != pair[1]), "no jitter");
+}
+
+/// Prints what tuning needs: `cargo test -p gokrazy-ntp --test simulation -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints, and asserts nothing"]
+fn tuning() {
+    for wander in [0.0, 1e-9, 1e-8, 3e-8] {
+        let mut all = Vec::new();
+        for seed in 1..=60 {
+            let mut world = World::new(seed, vec![Peer::default()], 1_000.0, 50e-6);
+            world.wander = wander;
+            all.push((error_between(&mut world, 900.0, 3_600.0), world.sent.len()));
+        }
+        let mean = all.iter().map(|x| x.0).sum::<f64>() / 60.0;
+        let worst = all.iter().map(|x| x.0).fold(0.0, f64::max);
+        let sent = all.iter().map(|x| x.1).sum::<usize>() / 60;
+        println!(
+            "wander {wander}: mean p95 {:.0} us, worst {:.0} us, {sent} requests",
+            mean * 1e6,
+            worst * 1e6
+        );
+    }
+}
