@@ -1,0 +1,496 @@
+//! Links, addresses, routes and events, to and from rtnetlink messages; pure.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::codec::{Builder, Message, attributes, read_u16, read_u32};
+
+/// `IFA_RT_PRIORITY` of `<linux/if_addr.h>`: metric of the route that the kernel adds for an address's prefix.
+const IFA_RT_PRIORITY: u16 = 9;
+/// `IFA_PROTO`: who added an address (Linux 5.18 and later; older ones ignore it).
+const IFA_PROTO: u16 = 11;
+/// `IFLA_INET6_FLAGS` of `<linux/if_link.h>`.
+const IFLA_INET6_FLAGS: u16 = 1;
+/// `IF_RA_MANAGED` of the kernel's `if_inet6.h`: a router said that addresses come from DHCPv6.
+pub const RA_MANAGED: u32 = 0x40;
+/// `IF_RA_OTHERCONF`: a router said that other settings come from DHCPv6.
+pub const RA_OTHER: u32 = 0x80;
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Link {
+    /// Its number, the same until it goes.
+    pub index: u32,
+    /// Its name, which can change.
+    pub name: String,
+    /// `ARPHRD_*`; 1 for Ethernet.
+    pub hardware: u16,
+    /// `IFF_*`.
+    pub flags: u32,
+    /// Hardware address.
+    pub mac: Vec<u8>,
+    /// Maximum transmission unit in bytes.
+    pub mtu: u32,
+    /// Driver kind of a software interface (`bridge`, `veth`, `vlan`); absent for hardware.
+    pub kind: Option<String>,
+    /// Index of the bridge or bond that it belongs to.
+    pub master: Option<u32>,
+    /// `IF_RA_*` and other IPv6 flags, if the message carried them.
+    pub inet6_flags: Option<u32>,
+}
+
+impl Link {
+    /// Whether it is set up (`IFF_UP`).
+    pub fn is_up(&self) -> bool {
+        self.flags & flag(libc::IFF_UP) != 0
+    }
+
+    /// Whether it can carry packets: up, with a carrier (`IFF_LOWER_UP`) and in operation (`IFF_RUNNING`).
+    pub fn has_carrier(&self) -> bool {
+        let all = flag(libc::IFF_UP) | flag(libc::IFF_RUNNING) | flag(libc::IFF_LOWER_UP);
+        self.flags & all == all
+    }
+
+    /// Whether it is the loopback interface.
+    pub fn is_loopback(&self) -> bool {
+        self.flags & flag(libc::IFF_LOOPBACK) != 0
+    }
+}
+
+fn flag(value: libc::c_int) -> u32 {
+    u32::try_from(value).unwrap_or_default()
+}
+
+/// An address on an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Index of the interface.
+    pub interface: u32,
+    /// The address itself.
+    pub address: IpAddr,
+    /// Length of the prefix in bits.
+    pub prefix: u8,
+    /// IPv4 broadcast address.
+    pub broadcast: Option<Ipv4Addr>,
+    /// `RT_SCOPE_*`.
+    pub scope: u8,
+    /// Seconds until the kernel removes it; [`crate::FOREVER`] for never.
+    pub valid: u32,
+    /// Seconds until it is deprecated.
+    pub preferred: u32,
+    /// Metric of the route to its prefix; 0 leaves the kernel's default.
+    pub metric: u32,
+    /// Who added it (`IFA_PROTO`); 0 if unknown.
+    pub protocol: u8,
+    /// `IFA_F_*`.
+    pub flags: u32,
+}
+
+/// A unicast route in the main table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Index of the interface that it leaves by.
+    pub interface: u32,
+    /// Destination network.
+    pub destination: IpAddr,
+    /// Length of the destination's prefix in bits.
+    pub prefix: u8,
+    /// Next hop; absent if the destination is on the link.
+    pub gateway: Option<IpAddr>,
+    /// Preferred source address.
+    pub source: Option<IpAddr>,
+    /// Metric; the lower wins.
+    pub metric: u32,
+    /// Who added it (`RTPROT_*`).
+    pub protocol: u8,
+}
+
+/// A change in the kernel's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A link appeared or changed.
+    Link(Link),
+    /// The link with this index is gone.
+    LinkGone(u32),
+    /// An address was added or changed.
+    Address(Address),
+    /// An address was removed.
+    AddressGone(Address),
+    /// A route was removed.
+    RouteGone(Route),
+    /// A router advertisement carried an option for user space (RFC 8106 and others).
+    RouterOption {
+        /// Index of the interface.
+        interface: u32,
+        /// The router.
+        source: Option<Ipv6Addr>,
+        /// The option as on the wire, type and length included.
+        option: Vec<u8>,
+    },
+    /// Events were lost: the state must be listed anew.
+    Lost,
+}
+
+impl Event {
+    /// The event that a message tells of, if it is one of ours.
+    pub fn decode(message: &Message<'_>) -> Option<Self> {
+        match message.kind {
+            libc::RTM_NEWLINK => Link::decode(message.body).map(Self::Link),
+            libc::RTM_DELLINK => link_gone(message.body),
+            libc::RTM_NEWADDR => Address::decode(message.body).map(Self::Address),
+            libc::RTM_DELADDR => Address::decode(message.body).map(Self::AddressGone),
+            libc::RTM_DELROUTE => Route::decode(message.body).map(Self::RouteGone),
+            libc::RTM_NEWNDUSEROPT => router_option(message.body),
+            _ => None,
+        }
+    }
+}
+
+/// A bridge reports a port's leaving as the deletion of an `AF_BRIDGE` link, which is not the link's end.
+fn link_gone(body: &[u8]) -> Option<Event> {
+    match body.first() {
+        Some(0) => read_u32(body, 4).map(Event::LinkGone),
+        _ => None,
+    }
+}
+
+/// `struct nduseroptmsg`: family, padding, option length, interface, ICMP type and code, padding; then the option.
+fn router_option(body: &[u8]) -> Option<Event> {
+    let length = usize::from(read_u16(body, 2)?);
+    let options = body.get(16..)?;
+    let after = options
+        .get(length.next_multiple_of(4)..)
+        .unwrap_or_default();
+    Some(Event::RouterOption {
+        interface: read_u32(body, 4)?,
+        option: options.get(..length)?.to_vec(),
+        source: attributes(after)
+            .find(|(kind, _)| *kind == 1)
+            .and_then(|(_, value)| value.first_chunk::<16>())
+            .map(|bytes| Ipv6Addr::from(*bytes)),
+    })
+}
+
+impl Link {
+    /// Reads the body of an `RTM_NEWLINK`: `struct ifinfomsg` and attributes.
+    pub fn decode(body: &[u8]) -> Option<Self> {
+        if body.first() == Some(&u8::try_from(libc::AF_BRIDGE).ok()?) {
+            return None;
+        }
+        let mut link = Self {
+            hardware: read_u16(body, 2)?,
+            index: read_u32(body, 4)?,
+            flags: read_u32(body, 8)?,
+            ..Self::default()
+        };
+        for (kind, value) in attributes(body.get(16..)?) {
+            match kind {
+                libc::IFLA_IFNAME => link.name = text(value),
+                libc::IFLA_ADDRESS => link.mac = value.to_vec(),
+                libc::IFLA_MTU => link.mtu = read_u32(value, 0)?,
+                libc::IFLA_MASTER => link.master = read_u32(value, 0).filter(|index| *index != 0),
+                libc::IFLA_LINKINFO => {
+                    link.kind = nested(value, libc::IFLA_INFO_KIND).map(text);
+                }
+                libc::IFLA_PROTINFO => link.inet6_flags = inet6_flags(value),
+                libc::IFLA_AF_SPEC => {
+                    let family = u16::try_from(libc::AF_INET6).ok()?;
+                    let flags = nested(value, family).and_then(inet6_flags);
+                    link.inet6_flags = flags.or(link.inet6_flags);
+                }
+                _ => {}
+            }
+        }
+        (!link.name.is_empty()).then_some(link)
+    }
+}
+
+fn nested(value: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(value)
+        .find(|(kind, _)| *kind == wanted)
+        .map(|(_, inner)| inner)
+}
+
+fn inet6_flags(value: &[u8]) -> Option<u32> {
+    read_u32(nested(value, IFLA_INET6_FLAGS)?, 0)
+}
+
+fn text(value: &[u8]) -> String {
+    let end = value.iter().position(|byte| *byte == 0);
+    let bytes = value.get(..end.unwrap_or(value.len())).unwrap_or_default();
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl Address {
+    /// Reads the body of an `RTM_NEWADDR` or `RTM_DELADDR`: `struct ifaddrmsg` and attributes.
+    pub fn decode(body: &[u8]) -> Option<Self> {
+        let mut local = None;
+        let mut peer = None;
+        let mut address = Self {
+            interface: read_u32(body, 4)?,
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            prefix: *body.get(1)?,
+            broadcast: None,
+            scope: *body.get(3)?,
+            valid: crate::FOREVER,
+            preferred: crate::FOREVER,
+            metric: 0,
+            protocol: 0,
+            flags: u32::from(*body.get(2)?),
+        };
+        for (kind, value) in attributes(body.get(8..)?) {
+            match kind {
+                libc::IFA_LOCAL => local = ip(value),
+                libc::IFA_ADDRESS => peer = ip(value),
+                libc::IFA_BROADCAST => address.broadcast = ipv4(value),
+                libc::IFA_FLAGS => address.flags = read_u32(value, 0)?,
+                libc::IFA_CACHEINFO => {
+                    address.preferred = read_u32(value, 0)?;
+                    address.valid = read_u32(value, 4)?;
+                }
+                IFA_RT_PRIORITY => address.metric = read_u32(value, 0)?,
+                IFA_PROTO => address.protocol = *value.first()?,
+                _ => {}
+            }
+        }
+        address.address = local.or(peer)?;
+        Some(address)
+    }
+
+    /// The message that adds or replaces the address (`RTM_NEWADDR`), or removes it (`RTM_DELADDR`).
+    pub fn encode(&self, kind: u16, flags: u16, sequence: u32) -> Vec<u8> {
+        let [a, b, c, d] = self.interface.to_ne_bytes();
+        // The field holds the low bits alone; IFA_FLAGS has them all.
+        let low = self
+            .flags
+            .to_le_bytes()
+            .first()
+            .copied()
+            .unwrap_or_default();
+        let body = [
+            family(self.address),
+            self.prefix,
+            low,
+            self.scope,
+            a,
+            b,
+            c,
+            d,
+        ];
+        let mut builder = Builder::new(kind, flags, sequence, &body);
+        let bytes = octets(self.address);
+        builder
+            .attribute(libc::IFA_LOCAL, &bytes)
+            .attribute(libc::IFA_ADDRESS, &bytes);
+        if kind == libc::RTM_NEWADDR {
+            if let Some(broadcast) = self.broadcast {
+                builder.attribute(libc::IFA_BROADCAST, &broadcast.octets());
+            }
+            let mut lifetimes = Vec::with_capacity(16);
+            lifetimes.extend(self.preferred.to_ne_bytes());
+            lifetimes.extend(self.valid.to_ne_bytes());
+            lifetimes.extend([0; 8]);
+            builder.attribute(libc::IFA_CACHEINFO, &lifetimes);
+            builder.attribute_u32(libc::IFA_FLAGS, self.flags);
+            if self.metric != 0 {
+                builder.attribute_u32(IFA_RT_PRIORITY, self.metric);
+            }
+            if self.protocol != 0 {
+                builder.attribute(IFA_PROTO, &[self.protocol]);
+            }
+        }
+        builder.finish()
+    }
+}
+
+impl Route {
+    /// Reads the body of an `RTM_NEWROUTE` or `RTM_DELROUTE`, if it is a unicast route of the main table with one
+    /// next hop: `struct rtmsg` and attributes.
+    pub fn decode(body: &[u8]) -> Option<Self> {
+        let [family, prefix, _, _, table, protocol, _, kind, ..] = *body else {
+            return None;
+        };
+        if table != libc::RT_TABLE_MAIN || kind != libc::RTN_UNICAST {
+            return None;
+        }
+        let any = if libc::c_int::from(family) == libc::AF_INET6 {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        } else {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        };
+        let mut route = Self {
+            interface: 0,
+            destination: any,
+            prefix,
+            gateway: None,
+            source: None,
+            metric: 0,
+            protocol,
+        };
+        for (kind, value) in attributes(body.get(12..)?) {
+            match kind {
+                libc::RTA_DST => route.destination = ip(value)?,
+                libc::RTA_GATEWAY => route.gateway = ip(value),
+                libc::RTA_PREFSRC => route.source = ip(value),
+                libc::RTA_OIF => route.interface = read_u32(value, 0)?,
+                libc::RTA_PRIORITY => route.metric = read_u32(value, 0)?,
+                _ => {}
+            }
+        }
+        (route.interface != 0).then_some(route)
+    }
+
+    /// The message that adds the route (`RTM_NEWROUTE`) or removes it (`RTM_DELROUTE`).
+    pub fn encode(&self, kind: u16, flags: u16, sequence: u32) -> Vec<u8> {
+        let scope = if self.gateway.is_none() && self.destination.is_ipv4() {
+            libc::RT_SCOPE_LINK
+        } else {
+            libc::RT_SCOPE_UNIVERSE
+        };
+        let (table, unicast) = (libc::RT_TABLE_MAIN, libc::RTN_UNICAST);
+        let family = family(self.destination);
+        let head = [
+            family,
+            self.prefix,
+            0,
+            0,
+            table,
+            self.protocol,
+            scope,
+            unicast,
+        ];
+        let mut body = head.to_vec();
+        body.extend([0; 4]);
+        let mut builder = Builder::new(kind, flags, sequence, &body);
+        if self.prefix > 0 {
+            builder.attribute(libc::RTA_DST, &octets(self.destination));
+        }
+        if let Some(gateway) = self.gateway {
+            builder.attribute(libc::RTA_GATEWAY, &octets(gateway));
+        }
+        if let Some(source) = self.source {
+            builder.attribute(libc::RTA_PREFSRC, &octets(source));
+        }
+        builder
+            .attribute_u32(libc::RTA_OIF, self.interface)
+            .attribute_u32(libc::RTA_PRIORITY, self.metric);
+        builder.finish()
+    }
+}
+
+fn family(address: IpAddr) -> u8 {
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    u8::try_from(family).unwrap_or_default()
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn ip(value: &[u8]) -> Option<IpAddr> {
+    match value.len() {
+        4 => ipv4(value).map(IpAddr::V4),
+        16 => value
+            .first_chunk::<16>()
+            .map(|bytes| IpAddr::V6(Ipv6Addr::from(*bytes))),
+        _ => None,
+    }
+}
+
+fn ipv4(value: &[u8]) -> Option<Ipv4Addr> {
+    value.first_chunk::<4>().map(|bytes| Ipv4Addr::from(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::messages;
+
+    fn address() -> Address {
+        Address {
+            interface: 9,
+            address: IpAddr::from([192, 0, 2, 17]),
+            prefix: 24,
+            broadcast: Some(Ipv4Addr::new(192, 0, 2, 255)),
+            scope: 0,
+            valid: 3600,
+            preferred: 3600,
+            metric: 1009,
+            protocol: 103,
+            flags: 0x80,
+        }
+    }
+
+    #[test]
+    fn addresses_round_trip() {
+        let bytes = address().encode(libc::RTM_NEWADDR, 0, 1);
+        let message = messages(&bytes).next().unwrap();
+        assert_eq!(Event::decode(&message), Some(Event::Address(address())));
+    }
+
+    #[test]
+    fn routes_round_trip() {
+        let default = Route {
+            interface: 9,
+            destination: IpAddr::from([0, 0, 0, 0]),
+            prefix: 0,
+            gateway: Some(IpAddr::from([192, 0, 2, 1])),
+            source: Some(IpAddr::from([192, 0, 2, 17])),
+            metric: 1009,
+            protocol: 103,
+        };
+        let six = Route {
+            destination: "2001:db8::".parse().unwrap(),
+            prefix: 32,
+            gateway: None,
+            source: None,
+            ..default.clone()
+        };
+        for route in [default, six] {
+            let bytes = route.encode(libc::RTM_DELROUTE, 0, 1);
+            let message = messages(&bytes).next().unwrap();
+            assert_eq!(Event::decode(&message), Some(Event::RouteGone(route)));
+        }
+    }
+
+    #[test]
+    fn a_router_option_is_cut_out_whole() {
+        let mut body = vec![10, 0, 8, 0, 3, 0, 0, 0, 134, 0, 0, 0, 0, 0, 0, 0];
+        body.extend([31, 1, 0, 0, 0, 0, 0, 60]);
+        let mut source = vec![20, 0, 1, 0];
+        source.extend("fe80::1".parse::<Ipv6Addr>().unwrap().octets());
+        body.extend(source);
+        assert_eq!(
+            router_option(&body),
+            Some(Event::RouterOption {
+                interface: 3,
+                source: "fe80::1".parse().ok(),
+                option: vec![31, 1, 0, 0, 0, 0, 0, 60]
+            })
+        );
+        for end in 0..body.len() {
+            let _ = router_option(&body[..end]);
+        }
+    }
+
+    #[test]
+    fn truncated_bodies_are_survived() {
+        let bytes = address().encode(libc::RTM_NEWADDR, 0, 1);
+        let body = messages(&bytes).next().unwrap().body;
+        for end in 0..body.len() {
+            let _ = Address::decode(&body[..end]);
+            let _ = Route::decode(&body[..end]);
+            let _ = Link::decode(&body[..end]);
+        }
+    }
+}
