@@ -1,1 +1,39 @@
-//! Placeholder of the crate's map.
+//! A DHCP client for all wired interfaces of a small system.
+//!
+//! One thread waits in `poll(2)`; pure machines decide, thin shells obey.
+//! No module marked *pure* names a socket, a file or a clock.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`config`] | flags, checked; pure |
+//! | [`machine`], [`exchange`], [`conflict`] | RFC 2131, its retransmissions, RFC 5227; pure |
+//! | [`message`], [`terms`], [`names`] | bytes to checked values; pure |
+//! | [`frame`], [`filter`] | packets around them, and which of those wake us; pure |
+//! | [`plan`], [`resolver`], [`links`] | the kernel state and the text of resolv.conf that follow; pure |
+//! | [`moment`] | time and chance as arguments; pure |
+//! | [`daemon`], [`client`], [`world`] | the loop, one interface, what interfaces share |
+//! | [`wire`], [`apply`], [`publish`], [`store`], [`hooks`], [`log`], [`system`] | sockets, netlink, files, commands, clocks |
+
+pub mod apply;
+pub mod client;
+pub mod config;
+pub mod conflict;
+pub mod daemon;
+pub mod exchange;
+pub mod filter;
+pub mod frame;
+pub mod hooks;
+pub mod links;
+pub mod log;
+pub mod machine;
+pub mod message;
+pub mod moment;
+pub mod names;
+pub mod plan;
+pub mod publish;
+pub mod resolver;
+pub mod store;
+pub mod system;
+pub mod terms;
+pub mod wire;
+pub mod world;

@@ -1,0 +1,452 @@
+//! One interface: its machine, its sockets, and what it has configured.
+//!
+//! The shell around [`Machine`]: it feeds it with packets and link changes, and does what it says.
+
+use std::net::Ipv4Addr;
+
+use gokrazy_core::lease::Lease;
+use gokrazy_netlink::{Event as NetlinkEvent, Link};
+
+use crate::apply;
+use crate::hooks::Change;
+use crate::machine::{Action, Ending, Event, Machine, Memory, Profile, Reason, Route};
+use crate::message::{self, ClasslessRoutes, Identity};
+use crate::moment::{Moment, earlier};
+use crate::plan::{self, PROTOCOL, Standing, Target, Wish};
+use crate::store::{self, Circumstances};
+use crate::system;
+use crate::terms::Grant;
+use crate::wire::Wire;
+use crate::world::{Outcome, World};
+
+/// Least time between two restorations of what someone else removed, in milliseconds.
+const REASSERT_GAP: std::time::Duration = std::time::Duration::from_secs(1);
+/// Least time between two writes of the same lease to the disk, since a server can choose very short ones.
+const SAVE_GAP: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// The client of one interface.
+#[derive(Debug)]
+pub struct Client {
+    /// Index of the interface.
+    pub index: u32,
+    /// Its name now.
+    pub name: String,
+    mac: [u8; 6],
+    machine: Machine,
+    identity: Identity,
+    wire: Wire,
+    standing: Standing,
+    metric: u32,
+    /// What is configured, as published.
+    lease: Option<Lease>,
+    /// The MTU to go back to.
+    former_mtu: Option<u32>,
+    reassert_at: Option<Moment>,
+    reasserted_at: Option<Moment>,
+    saved: Option<(Ipv4Addr, Moment)>,
+}
+
+impl Client {
+    /// A client for `link`, which has a hardware address of six bytes.
+    pub fn new(link: &Link, mac: [u8; 6], world: &mut World) -> Self {
+        let name = link.name.clone();
+        let memory = recall(link, mac, world);
+        let identity = world.identity(&name, mac);
+        let profile = Profile {
+            mac,
+            check: world.config.check,
+            rapid_commit: identity.rapid_commit,
+            ipv6_only: identity.wanted.contains(&108),
+            remember: !world.config.anonymous,
+            only_offer: world.only_offer(),
+        };
+        let mut client = Self {
+            index: link.index,
+            machine: Machine::new(profile, memory, system::now()),
+            wire: Wire::new(link.index, mac),
+            metric: 0,
+            standing: Standing::Demoted,
+            lease: None,
+            former_mtu: None,
+            reassert_at: None,
+            reasserted_at: None,
+            saved: None,
+            name,
+            mac,
+            identity,
+        };
+        client.metric = world.metric(&client.name, client.index);
+        if !world.only_offer() {
+            client.adopt(world);
+        }
+        if !link.is_up()
+            && let Err(error) = world.netlink.set_up(link.index)
+        {
+            world.log.event(&client.name, format!("set up: {error}"));
+        }
+        client.link_changed(link, world);
+        client
+    }
+
+    /// Takes over what an earlier run left in the kernel, or removes it.
+    fn adopt(&mut self, world: &mut World) {
+        self.lease = self
+            .machine
+            .grant()
+            .map(|grant| store::lease(grant, &self.name));
+        match &self.lease {
+            Some(lease) => {
+                world.log.event(
+                    &self.name,
+                    format!("found {} of an earlier run", lease.address),
+                );
+                world.publisher.put(lease);
+            }
+            None => {
+                self.reconcile(world, None);
+                world.publisher.remove(&self.name);
+            }
+        }
+        world.resolver_changed = true;
+    }
+
+    /// What is configured.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// Its hardware address.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// Metric of its routes, for the order of interfaces.
+    pub fn metric(&self) -> u32 {
+        self.metric
+    }
+
+    /// When [`Client::on_deadline`] is due.
+    pub fn deadline(&self) -> Option<Moment> {
+        earlier(self.machine.deadline(), self.reassert_at)
+    }
+
+    /// The descriptors to wait for.
+    pub fn descriptors(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
+        self.wire.descriptors()
+    }
+
+    /// Does what is due.
+    pub fn on_deadline(&mut self, world: &mut World) {
+        let now = system::now();
+        if self.reassert_at.is_some_and(|at| at <= now) {
+            self.reassert_at = None;
+            self.reasserted_at = Some(now);
+            world.log.event(
+                &self.name,
+                "someone removed what we configured; putting it back",
+            );
+            self.reconcile(world, None);
+        }
+        if self.machine.deadline().is_some_and(|at| at <= now) {
+            self.on(Event::Deadline, world);
+        }
+    }
+
+    /// Takes what has arrived on its sockets.
+    pub fn on_readable(&mut self, world: &mut World) {
+        let accept = if world.config.classless_routes {
+            ClasslessRoutes::Accept
+        } else {
+            ClasslessRoutes::Ignore
+        };
+        for bytes in self.wire.replies() {
+            match message::decode(&bytes, &self.identity, accept) {
+                Ok(reply) => {
+                    world.log.detail(&self.name, format!("reply: {reply:?}"));
+                    self.on(Event::Reply(reply), world);
+                }
+                Err(rejection) => world
+                    .log
+                    .detail(&self.name, format!("ignored a reply: {rejection:?}")),
+            }
+        }
+        for arp in self.wire.claims() {
+            self.on(Event::Arp(arp), world);
+        }
+    }
+
+    /// Follows a change of its link: carrier and name.
+    pub fn link_changed(&mut self, link: &Link, world: &mut World) {
+        if link.name != self.name {
+            self.rename(&link.name, world);
+        }
+        let standing = if link.has_carrier() {
+            Standing::Full
+        } else {
+            Standing::Demoted
+        };
+        if standing == self.standing {
+            return;
+        }
+        self.standing = standing;
+        if standing == Standing::Full {
+            self.metric = world.metric(&self.name, self.index);
+        }
+        if self.lease.is_some() {
+            self.reconcile(world, None);
+        }
+        match standing {
+            Standing::Full => self.on(Event::LinkUp, world),
+            Standing::Demoted => {
+                world.log.event(&self.name, "carrier lost");
+                self.on(Event::LinkDown, world);
+            }
+        }
+    }
+
+    fn rename(&mut self, name: &str, world: &mut World) {
+        world.log.event(&self.name, format!("is now called {name}"));
+        world.publisher.remove(&self.name);
+        name.clone_into(&mut self.name);
+        if let Some(lease) = &mut self.lease {
+            name.clone_into(&mut lease.interface);
+            world.publisher.put(lease);
+        }
+        self.saved = None;
+        if let Some(grant) = self.machine.grant().cloned() {
+            self.save(&grant, world);
+        }
+        world.resolver_changed = true;
+    }
+
+    /// Looks whether someone removed what we configured.
+    pub fn on_netlink(&mut self, event: &NetlinkEvent) {
+        let Some(lease) = &self.lease else { return };
+        let lost = match event {
+            NetlinkEvent::AddressGone(address) => {
+                address.interface == self.index && address.address == lease.address
+            }
+            NetlinkEvent::RouteGone(route) => {
+                let ours = route.interface == self.index && route.protocol == PROTOCOL;
+                ours && self.target(system::now()).routes.contains(route)
+            }
+            _ => false,
+        };
+        if lost {
+            self.reassert_soon();
+        }
+    }
+
+    /// Plans to put back what may have been removed.
+    pub fn reassert_soon(&mut self) {
+        let now = system::now();
+        // The kernel removes the address itself when the lease ends, perhaps a moment before we do.
+        let end = self.lease.as_ref().and_then(|lease| lease.expires_at);
+        if self.lease.is_none() || end.is_some_and(|end| end <= now.as_secs().saturating_add(1)) {
+            return;
+        }
+        let earliest = self.reasserted_at.map_or(now, |at| at.after(REASSERT_GAP));
+        self.reassert_at = earlier(self.reassert_at, Some(earliest.max(now)));
+    }
+
+    /// Asks for more time now.
+    pub fn renew(&mut self, world: &mut World) {
+        self.on(Event::Renew, world);
+    }
+
+    /// Stops, and removes what is configured.
+    pub fn stop(&mut self, world: &mut World) {
+        let ending = if world.config.release {
+            Ending::Release
+        } else {
+            Ending::Keep
+        };
+        self.on(Event::Stop(ending), world);
+    }
+
+    /// The interface is gone: so is all that was configured on it.
+    pub fn gone(&self, world: &mut World) {
+        world.log.event(&self.name, "interface is gone");
+        world.publisher.remove(&self.name);
+        world.resolver_changed = true;
+        self.tell("gone", world);
+    }
+
+    fn on(&mut self, event: Event, world: &mut World) {
+        let actions = self.machine.on(event, system::now(), &mut world.chance);
+        // Ears first, so that no answer comes too early.
+        let heard = self.wire.await_replies(self.machine.awaited());
+        if let Err(error) = heard.and_then(|()| self.wire.watch(self.machine.claimed())) {
+            world.log.detail(&self.name, format!("listen: {error}"));
+        }
+        for action in actions {
+            self.perform(action, world);
+        }
+    }
+
+    fn perform(&mut self, action: Action, world: &mut World) {
+        match action {
+            Action::Log(line) => world.log.event(&self.name, line),
+            Action::Send(request, route) => {
+                world.log.detail(&self.name, format!("send {request:?}"));
+                let bytes = message::encode(&request, &self.identity);
+                let sent = match route {
+                    Route::Broadcast(source) => self.wire.broadcast(source, &bytes),
+                    Route::Unicast(server) => {
+                        self.wire
+                            .unicast(&self.name, request.client, server, &bytes)
+                    }
+                };
+                if let Err(error) = sent {
+                    world.log.detail(&self.name, format!("send: {error}"));
+                }
+            }
+            Action::Arp(arp) => {
+                if let Err(error) = self.wire.send_arp(&arp) {
+                    world.log.detail(&self.name, format!("send ARP: {error}"));
+                }
+            }
+            Action::Configure(grant) => self.configure(&grant, world),
+            Action::Withdraw(reason) => self.withdraw(reason, world),
+            Action::Save(grant) => self.save(&grant, world),
+            Action::Forget => world.forget(&self.name),
+            Action::Show(terms) => {
+                let grant = Grant::new(*terms, system::now());
+                world.outcome = Some(Outcome::Offer(Box::new(store::lease(&grant, &self.name))));
+            }
+        }
+    }
+
+    fn configure(&mut self, grant: &Grant, world: &mut World) {
+        let lease = store::lease(grant, &self.name);
+        let former = self.lease.replace(lease.clone());
+        let renewed = former
+            .as_ref()
+            .is_some_and(|old| old.address == lease.address);
+        self.set_mtu(lease.mtu.map(u32::from), world);
+        self.reconcile(world, former.as_ref().map(|old| old.address));
+        world.publisher.put(&lease);
+        world.resolver_changed = true;
+        self.tell(if renewed { "renewed" } else { "bound" }, world);
+        world.outcome = Some(Outcome::Bound);
+    }
+
+    fn withdraw(&mut self, reason: Reason, world: &mut World) {
+        let former = self.lease.take();
+        self.reassert_at = None;
+        self.reconcile(world, former.map(|old| old.address));
+        self.set_mtu(None, world);
+        world.publisher.remove(&self.name);
+        world.resolver_changed = true;
+        self.tell(reason.as_str(), world);
+    }
+
+    fn save(&mut self, grant: &Grant, world: &mut World) {
+        let now = system::now();
+        let address = grant.terms.address;
+        let fresh = |(saved, at): (Ipv4Addr, Moment)| saved == address && now.since(at) < SAVE_GAP;
+        if self.saved.is_some_and(fresh) {
+            return;
+        }
+        self.saved = Some((address, now));
+        let text = store::render(grant, &self.name, &circumstances(self.mac, world));
+        world.save(&self.name, &text);
+    }
+
+    fn tell(&self, reason: &'static str, world: &mut World) {
+        let change = Change {
+            interface: self.name.clone(),
+            reason,
+            lease: self.lease.clone(),
+        };
+        world.hooks.tell(change, world.log);
+    }
+
+    /// Sets the lease's MTU, or goes back to the one before.
+    fn set_mtu(&mut self, wanted: Option<u32>, world: &mut World) {
+        let mtu = match wanted {
+            Some(mtu) => {
+                if self.former_mtu.is_none() {
+                    self.former_mtu = world.mtu(self.index);
+                }
+                mtu
+            }
+            None => match self.former_mtu.take() {
+                Some(mtu) => mtu,
+                None => return,
+            },
+        };
+        if world.mtu(self.index) == Some(mtu) {
+            return;
+        }
+        if let Err(error) = world.netlink.set_mtu(self.index, mtu) {
+            world
+                .log
+                .event(&self.name, format!("set MTU {mtu}: {error}"));
+        }
+    }
+
+    fn target(&self, now: Moment) -> Target {
+        let Some(lease) = &self.lease else {
+            return Target::default();
+        };
+        let wish = Wish {
+            address: lease.address,
+            prefix: lease.prefix,
+            broadcast: lease.broadcast,
+            routers: lease.routers.clone(),
+            routes: lease.routes.clone(),
+            link_local: false,
+        };
+        let end = self.machine.grant().and_then(|grant| grant.timers.expire);
+        // Rounded up: the kernel must not be faster than we are.
+        let left = end.map(|end| end.since(now).as_millis().div_ceil(1000));
+        let left = left.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
+        plan::target(&wish, self.index, self.metric, self.standing, left)
+    }
+
+    /// Makes the kernel's state what it should be.
+    fn reconcile(&self, world: &mut World, former: Option<Ipv4Addr>) {
+        let target = self.target(system::now());
+        let known: Vec<Ipv4Addr> = former.into_iter().collect();
+        for error in apply::reconcile(&mut world.netlink, self.index, &target, &known) {
+            world.log.event(&self.name, error);
+        }
+    }
+}
+
+fn circumstances(mac: [u8; 6], world: &World) -> Circumstances<'_> {
+    Circumstances {
+        mac,
+        boot_id: &world.boot_id,
+        now: system::now(),
+        wall: system::wall(),
+    }
+}
+
+/// What the saved file and the kernel tell of an earlier run.
+fn recall(link: &Link, mac: [u8; 6], world: &mut World) -> Memory {
+    if world.config.anonymous || world.only_offer() {
+        return Memory::None;
+    }
+    let path = world.config.state_dir.join(&link.name);
+    let text = match store::read(&path) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Memory::None,
+        Err(error) => {
+            world
+                .log
+                .event(&link.name, format!("read {}: {error}", path.display()));
+            return Memory::None;
+        }
+    };
+    let held = world.netlink.addresses(link.index).unwrap_or_default();
+    let holds = |address: Ipv4Addr| held.iter().any(|held| held.address == address);
+    let judged = store::judge(&text, &circumstances(mac, world), holds);
+    judged.unwrap_or_else(|error| {
+        world
+            .log
+            .event(&link.name, format!("ignore {}: {error}", path.display()));
+        Memory::None
+    })
+}

@@ -1,0 +1,356 @@
+//! The loop: wait, ask, obey. One thread, one `poll(2)`, one screen of what can wake it.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use gokrazy_core::exit;
+use gokrazy_netlink::{Event as NetlinkEvent, Groups, Link, Monitor};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::client::Client;
+use crate::config::{Config, Goal};
+use crate::links;
+use crate::log::{Log, Verbosity};
+use crate::moment::{Moment, earlier};
+use crate::publish::contribution;
+use crate::system::{self, Alarm};
+use crate::world::{Outcome, World};
+
+/// How long the last runs of `--on-change` may take before we leave.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// The daemon.
+struct Daemon {
+    world: World,
+    clients: Vec<Client>,
+    monitor: Monitor,
+    signals: SignalFd,
+    alarm: Alarm,
+    give_up_at: Option<Moment>,
+}
+
+/// What poll has found.
+struct Ready {
+    signals: bool,
+    alarm: bool,
+    links: bool,
+    clients: HashSet<u32>,
+}
+
+/// Manages interfaces until told to stop, or until the goal is reached; returns the exit code.
+///
+/// # Errors
+/// Something that it cannot work without is missing: privileges, or a kernel facility.
+pub fn run(config: Config) -> Result<u8> {
+    let verbosity = if config.verbose {
+        Verbosity::Messages
+    } else {
+        Verbosity::Events
+    };
+    let log = Log { verbosity };
+    check_privileges()?;
+    let signals = block_signals().context("block signals")?;
+    // The monitor before the list, so that nothing falls between.
+    let monitor = Monitor::open(Groups::Ipv4).context("open netlink monitor")?;
+    let give_up_at = match config.goal {
+        Goal::Serve => None,
+        Goal::Once(timeout) | Goal::Offer(timeout) => Some(system::now().after(timeout)),
+    };
+    let mut daemon = Daemon {
+        world: World::new(config, log)?,
+        clients: Vec::new(),
+        monitor,
+        signals,
+        alarm: Alarm::new().context("create timer")?,
+        give_up_at,
+    };
+    daemon.list_links().context("list interfaces")?;
+    daemon.say_what_is_missing();
+    daemon.serve()
+}
+
+/// A clear word at once is better than a client that can neither send nor configure.
+fn check_privileges() -> Result<()> {
+    match gokrazy_sys::packet::open() {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => bail!(
+            "not permitted to open packet sockets: run as root, or with the capabilities CAP_NET_ADMIN, CAP_NET_RAW \
+             and CAP_NET_BIND_SERVICE"
+        ),
+        Err(error) => {
+            Err(error).context("open packet socket (does the kernel lack CONFIG_PACKET?)")
+        }
+    }
+}
+
+fn block_signals() -> nix::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGUSR1,
+        Signal::SIGCHLD,
+    ] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+impl Daemon {
+    fn serve(&mut self) -> Result<u8> {
+        loop {
+            self.refresh_resolver();
+            if let Some(code) = self.goal_reached()? {
+                self.say_farewell();
+                return Ok(code);
+            }
+            let ready = self.wait()?;
+            if ready.signals && self.on_signals()? {
+                self.stop();
+                return Ok(exit::SUCCESS);
+            }
+            if ready.links {
+                self.on_links()?;
+            }
+            for client in &mut self.clients {
+                if ready.clients.contains(&client.index) {
+                    client.on_readable(&mut self.world);
+                }
+            }
+            if ready.alarm {
+                self.alarm.clear();
+            }
+            let now = system::now();
+            for client in &mut self.clients {
+                if client.deadline().is_some_and(|at| at <= now) {
+                    client.on_deadline(&mut self.world);
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self) -> Result<Ready> {
+        let deadlines = self.clients.iter().map(Client::deadline);
+        let deadline = deadlines.fold(self.give_up_at, earlier);
+        self.alarm.set(deadline).context("set timer")?;
+        let own: [BorrowedFd<'_>; 3] = [
+            self.signals.as_fd(),
+            self.alarm.as_fd(),
+            self.monitor.as_fd(),
+        ];
+        let theirs = self.clients.iter().flat_map(|client| {
+            client
+                .descriptors()
+                .map(move |descriptor| (client.index, descriptor))
+        });
+        let (owners, descriptors): (Vec<u32>, Vec<BorrowedFd<'_>>) = theirs.unzip();
+        let all = own.into_iter().chain(descriptors);
+        let mut polled: Vec<PollFd<'_>> =
+            all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("poll"),
+        }
+        let mut woken = polled.iter().map(|fd| fd.any().unwrap_or(true));
+        let mut next = || woken.next().unwrap_or(false);
+        let (signals, alarm, links) = (next(), next(), next());
+        let clients = owners.into_iter().zip(woken).filter(|(_, woken)| *woken);
+        Ok(Ready {
+            signals,
+            alarm,
+            links,
+            clients: clients.map(|(index, _)| index).collect(),
+        })
+    }
+
+    /// Whether it is time to stop.
+    fn on_signals(&mut self) -> Result<bool> {
+        while let Some(signal) = self.signals.read_signal().context("read signals")? {
+            match i32::try_from(signal.ssi_signo)
+                .ok()
+                .and_then(|number| Signal::try_from(number).ok())
+            {
+                Some(Signal::SIGTERM | Signal::SIGINT) => return Ok(true),
+                Some(Signal::SIGUSR1) => {
+                    for client in &mut self.clients {
+                        client.renew(&mut self.world);
+                    }
+                }
+                Some(Signal::SIGCHLD) => self.world.hooks.turn(self.world.log),
+                Some(_) | None => {}
+            }
+        }
+        Ok(false)
+    }
+
+    fn on_links(&mut self) -> Result<()> {
+        for event in self.monitor.read().context("read netlink events")? {
+            match &event {
+                NetlinkEvent::Link(link) => self.on_link(link),
+                NetlinkEvent::LinkGone(index) => self.remove(*index, Departure::Gone),
+                NetlinkEvent::AddressGone(_) | NetlinkEvent::RouteGone(_) => {
+                    for client in &mut self.clients {
+                        client.on_netlink(&event);
+                    }
+                }
+                NetlinkEvent::Lost => {
+                    self.list_links().context("list interfaces")?;
+                    for client in &mut self.clients {
+                        client.reassert_soon();
+                    }
+                }
+                NetlinkEvent::Address(_) | NetlinkEvent::RouterOption { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn list_links(&mut self) -> io::Result<()> {
+        let links = self.world.netlink.links()?;
+        let there: HashSet<u32> = links.iter().map(|link| link.index).collect();
+        let gone: Vec<u32> = self.clients.iter().map(|client| client.index).collect();
+        for index in gone.into_iter().filter(|index| !there.contains(index)) {
+            self.remove(index, Departure::Gone);
+        }
+        for link in &links {
+            self.on_link(link);
+        }
+        Ok(())
+    }
+
+    fn on_link(&mut self, link: &Link) {
+        let named = &self.world.config.interfaces;
+        let wanted = links::is_wanted(link, named, system::is_wireless);
+        let mac = links::mac(link);
+        let held = self
+            .clients
+            .iter_mut()
+            .find(|client| client.index == link.index);
+        match (held, mac) {
+            (Some(client), Some(mac)) if wanted && client.mac() == mac => {
+                client.link_changed(link, &mut self.world);
+            }
+            (Some(_), _) => {
+                self.remove(link.index, Departure::Unwanted);
+                if wanted {
+                    self.on_link(link);
+                }
+            }
+            (None, Some(mac)) if wanted => {
+                self.clients.push(Client::new(link, mac, &mut self.world));
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn remove(&mut self, index: u32, departure: Departure) {
+        if let Some(at) = self.clients.iter().position(|client| client.index == index) {
+            let mut client = self.clients.remove(at);
+            match departure {
+                Departure::Gone => client.gone(&mut self.world),
+                Departure::Unwanted => client.stop(&mut self.world),
+            }
+        }
+    }
+
+    fn say_what_is_missing(&self) {
+        let managed = |name: &String| self.clients.iter().any(|client| client.name == *name);
+        for name in self
+            .world
+            .config
+            .interfaces
+            .iter()
+            .filter(|name| !managed(name))
+        {
+            self.world
+                .log
+                .event(name, "waiting for an Ethernet interface of this name");
+        }
+        if self.world.config.interfaces.is_empty() && self.clients.is_empty() {
+            self.world
+                .log
+                .event("dhcp", "waiting for a wired interface");
+        }
+    }
+
+    fn refresh_resolver(&mut self) {
+        if !std::mem::take(&mut self.world.resolver_changed) {
+            return;
+        }
+        let mut ordered: Vec<&Client> = self.clients.iter().collect();
+        ordered.sort_by_key(|client| client.metric());
+        let leases = ordered.iter().filter_map(|client| client.lease());
+        let mut contributions: Vec<_> = leases.map(contribution).collect();
+        let ours: Vec<&str> = self
+            .clients
+            .iter()
+            .map(|client| client.name.as_str())
+            .collect();
+        contributions.extend(self.world.publisher.others(&ours, system::now()));
+        self.world.publisher.resolver(&contributions);
+    }
+
+    fn goal_reached(&mut self) -> Result<Option<u8>> {
+        let outcome = self.world.outcome.take();
+        match (self.world.config.goal, outcome) {
+            (Goal::Serve, _) => Ok(None),
+            (Goal::Once(_), Some(Outcome::Bound)) => Ok(Some(exit::SUCCESS)),
+            (Goal::Offer(_), Some(Outcome::Offer(lease))) => {
+                io::stdout()
+                    .write_all(lease.render().as_bytes())
+                    .context("print the offer")?;
+                Ok(Some(exit::SUCCESS))
+            }
+            (Goal::Once(timeout) | Goal::Offer(timeout), _) => {
+                if self.give_up_at.is_none_or(|at| system::now() < at) {
+                    return Ok(None);
+                }
+                self.stop();
+                bail!("no lease within {} s", timeout.as_secs())
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        for client in &mut self.clients {
+            client.stop(&mut self.world);
+        }
+        self.clients.clear();
+        self.refresh_resolver();
+        self.say_farewell();
+    }
+
+    /// Lets the last runs of the command end, but not for ever.
+    fn say_farewell(&mut self) {
+        let end = system::now().after(FAREWELL);
+        loop {
+            self.world.hooks.turn(self.world.log);
+            let left = end.since(system::now());
+            if self.world.hooks.is_idle() || left.is_zero() {
+                return;
+            }
+            let mut polled = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            if poll(&mut polled, left).is_err() {
+                return;
+            }
+            while let Ok(Some(_)) = self.signals.read_signal() {}
+        }
+    }
+}
+
+/// Why a client is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Departure {
+    /// The interface no longer exists.
+    Gone,
+    /// It exists, and is no longer ours.
+    Unwanted,
+}

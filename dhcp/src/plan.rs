@@ -1,0 +1,281 @@
+//! The kernel state that a lease asks for, and the steps from what is there to it; pure.
+//!
+//! Only what carries our mark is ever removed: routes with protocol number [`PROTOCOL`], addresses with the same
+//! number in `IFA_PROTO`, and addresses that the caller knows to be ours.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use gokrazy_core::lease::Route as LeaseRoute;
+use gokrazy_netlink::{Address, FOREVER, Route};
+
+use crate::terms::mask_of;
+
+/// Our number among the `RTPROT_*` of `ip-route(8)`: unassigned, so that whatever carries it is ours.
+pub const PROTOCOL: u8 = 103;
+/// Added to the metric while the link has no carrier, so that another interface's routes win.
+const DEMOTION: u32 = 100_000;
+
+/// Whether an interface's routes compete at their proper metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The link carries packets.
+    Full,
+    /// It does not.
+    Demoted,
+}
+
+/// What is to be configured, apart from interface and lifetimes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Length of the prefix.
+    pub prefix: u8,
+    /// Broadcast address.
+    pub broadcast: Option<Ipv4Addr>,
+    /// Default routers, best first; unspecified for "everything is on the link".
+    pub routers: Vec<Ipv4Addr>,
+    /// Other routes.
+    pub routes: Vec<LeaseRoute>,
+    /// Whether the address is valid on the link alone (RFC 3927).
+    pub link_local: bool,
+}
+
+/// Addresses and routes that an interface is to have from us.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Target {
+    /// Addresses.
+    pub addresses: Vec<Address>,
+    /// Routes, in the order in which they can be added.
+    pub routes: Vec<Route>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Remove an address.
+    DeleteAddress(Address),
+    /// Remove a route.
+    DeleteRoute(Route),
+    /// Add an address, or renew its lifetimes.
+    PutAddress(Address),
+    /// Add a route.
+    AddRoute(Route),
+}
+
+/// The state that `wish` asks for on `interface`; `seconds` is what is left of the lease, absent for ever.
+pub fn target(
+    wish: &Wish,
+    interface: u32,
+    metric: u32,
+    standing: Standing,
+    seconds: Option<u32>,
+) -> Target {
+    let metric = match standing {
+        Standing::Full => metric,
+        Standing::Demoted => metric.saturating_add(DEMOTION),
+    };
+    let lifetime = seconds.unwrap_or(FOREVER);
+    let address = Address {
+        interface,
+        address: wish.address.into(),
+        prefix: wish.prefix,
+        broadcast: wish.broadcast,
+        scope: if wish.link_local { SCOPE_LINK } else { 0 },
+        valid: lifetime,
+        preferred: lifetime,
+        metric,
+        protocol: PROTOCOL,
+        flags: 0,
+    };
+    Target {
+        addresses: vec![address],
+        routes: routes(wish, interface, metric),
+    }
+}
+
+/// `RT_SCOPE_LINK`.
+const SCOPE_LINK: u8 = 253;
+
+/// Routes on the link first, since the others' gateways are reached by them.
+fn routes(wish: &Wish, interface: u32, metric: u32) -> Vec<Route> {
+    let route = |destination: Ipv4Addr, prefix, gateway: Ipv4Addr, metric| Route {
+        interface,
+        destination: destination.into(),
+        prefix,
+        gateway: (!gateway.is_unspecified()).then_some(IpAddr::V4(gateway)),
+        source: Some(wish.address.into()),
+        metric,
+        protocol: PROTOCOL,
+    };
+    let defaults = wish.routers.iter().zip(metric..);
+    let defaults =
+        defaults.map(|(gateway, metric)| route(Ipv4Addr::UNSPECIFIED, 0, *gateway, metric));
+    let others = wish.routes.iter();
+    let others = others.map(|other| route(other.destination, other.prefix, other.gateway, metric));
+    let (mut on_link, via): (Vec<Route>, Vec<Route>) = others
+        .chain(defaults)
+        .partition(|route| route.gateway.is_none());
+    for gateway in via.iter().filter_map(|route| route.gateway) {
+        let IpAddr::V4(gateway) = gateway else {
+            continue;
+        };
+        let connected = contains(wish.address, wish.prefix, gateway) && wish.prefix < 32;
+        let covered = |route: &Route| match route.destination {
+            IpAddr::V4(network) => contains(network, route.prefix, gateway),
+            IpAddr::V6(_) => false,
+        };
+        if !connected && !on_link.iter().any(covered) {
+            on_link.push(route(gateway, 32, Ipv4Addr::UNSPECIFIED, metric));
+        }
+    }
+    on_link.extend(via);
+    on_link
+}
+
+fn contains(network: Ipv4Addr, prefix: u8, address: Ipv4Addr) -> bool {
+    (u32::from(network) ^ u32::from(address)) & mask_of(prefix) == 0
+}
+
+/// The steps from what an interface has to what it is to have from us.
+///
+/// Removals come first: while an old address of the same network stands, a new one would be secondary to it, and
+/// go with it.
+pub fn steps(
+    target: &Target,
+    addresses: &[Address],
+    routes: &[Route],
+    known: &[Ipv4Addr],
+) -> Vec<Step> {
+    let wanted = |address: &Address| {
+        let same = |want: &Address| {
+            (want.address, want.prefix, want.broadcast, want.scope)
+                == (
+                    address.address,
+                    address.prefix,
+                    address.broadcast,
+                    address.scope,
+                )
+        };
+        target.addresses.iter().any(same)
+    };
+    let ours = |address: &&Address| {
+        let named = |known: &Ipv4Addr| address.address == IpAddr::V4(*known);
+        address.address.is_ipv4() && (address.protocol == PROTOCOL || known.iter().any(named))
+    };
+    let mut steps: Vec<Step> = Vec::new();
+    let stale = addresses
+        .iter()
+        .filter(ours)
+        .filter(|address| !wanted(address));
+    let stale_routes = routes.iter().filter(|route| {
+        route.protocol == PROTOCOL && route.destination.is_ipv4() && !target.routes.contains(route)
+    });
+    steps.extend(stale_routes.cloned().map(Step::DeleteRoute));
+    steps.extend(stale.cloned().map(Step::DeleteAddress));
+    steps.extend(target.addresses.iter().cloned().map(Step::PutAddress));
+    let missing = target.routes.iter().filter(|route| !routes.contains(route));
+    steps.extend(missing.cloned().map(Step::AddRoute));
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> Ipv4Addr {
+        text.parse().unwrap()
+    }
+
+    fn wish(address: &str, prefix: u8, routers: &[&str]) -> Wish {
+        Wish {
+            address: ip(address),
+            prefix,
+            broadcast: None,
+            routers: routers.iter().map(|router| ip(router)).collect(),
+            routes: Vec::new(),
+            link_local: false,
+        }
+    }
+
+    fn full(wish: &Wish) -> Target {
+        target(wish, 7, 1000, Standing::Full, Some(60))
+    }
+
+    /// Routes as `destination/prefix>gateway@metric`.
+    #[track_caller]
+    fn check_routes(wish: &Wish, want: &[&str]) {
+        let text = |route: &Route| {
+            let via = route.gateway.map(|gateway| format!(">{gateway}"));
+            format!(
+                "{}/{}{}@{}",
+                route.destination,
+                route.prefix,
+                via.unwrap_or_default(),
+                route.metric
+            )
+        };
+        let got: Vec<String> = full(wish).routes.iter().map(text).collect();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn routers_follow_each_other_in_metric() {
+        check_routes(
+            &wish("192.0.2.17", 24, &["192.0.2.1", "192.0.2.2"]),
+            &["0.0.0.0/0>192.0.2.1@1000", "0.0.0.0/0>192.0.2.2@1001"],
+        );
+    }
+
+    #[test]
+    fn a_gateway_off_the_link_gets_a_route_first() {
+        check_routes(
+            &wish("10.0.0.5", 32, &["192.0.2.1"]),
+            &["192.0.2.1/32@1000", "0.0.0.0/0>192.0.2.1@1000"],
+        );
+    }
+
+    #[test]
+    fn a_route_on_the_link_covers_its_gateways() {
+        let mut wish = wish("10.0.0.5", 32, &["192.0.2.1"]);
+        wish.routes.push("192.0.2.0/24,0.0.0.0".parse().unwrap());
+        check_routes(&wish, &["192.0.2.0/24@1000", "0.0.0.0/0>192.0.2.1@1000"]);
+        wish.routers = vec![Ipv4Addr::UNSPECIFIED];
+        check_routes(&wish, &["192.0.2.0/24@1000", "0.0.0.0/0@1000"]);
+    }
+
+    #[test]
+    fn nothing_is_done_twice_but_lifetimes_are_renewed() {
+        let target = full(&wish("192.0.2.17", 24, &["192.0.2.1"]));
+        let steps = steps(&target, &target.addresses, &target.routes, &[]);
+        assert_eq!(steps, [Step::PutAddress(target.addresses[0].clone())]);
+    }
+
+    #[test]
+    fn what_is_ours_goes_and_what_is_not_stays() {
+        let old = full(&wish("192.0.2.17", 24, &["192.0.2.1"]));
+        let mut foreign = full(&wish("192.0.2.99", 24, &["192.0.2.9"]));
+        foreign.addresses[0].protocol = 0;
+        foreign.routes[0].protocol = 4;
+        let addresses = [&old.addresses[..], &foreign.addresses[..]].concat();
+        let routes = [&old.routes[..], &foreign.routes[..]].concat();
+        let gone = [
+            Step::DeleteRoute(old.routes[0].clone()),
+            Step::DeleteAddress(old.addresses[0].clone()),
+        ];
+        assert_eq!(steps(&Target::default(), &addresses, &routes, &[]), gone);
+        let known = [ip("192.0.2.99")];
+        assert_eq!(
+            steps(&Target::default(), &addresses, &routes, &known).len(),
+            3
+        );
+    }
+
+    #[test]
+    fn a_demoted_interface_keeps_its_routes_behind_the_others() {
+        let wish = wish("192.0.2.17", 24, &["192.0.2.1"]);
+        let demoted = target(&wish, 7, 1000, Standing::Demoted, None);
+        assert_eq!(demoted.routes[0].metric, 101_000);
+        assert_eq!(demoted.addresses[0].valid, FOREVER);
+    }
+}

@@ -1,0 +1,162 @@
+//! The files that others read: `net/<interface>` and the resolver configuration.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use gokrazy_core::atomic::{self, Durability};
+use gokrazy_core::lease::Lease;
+use gokrazy_core::paths;
+
+use crate::log::Log;
+use crate::moment::Moment;
+use crate::resolver::{self, Contribution};
+
+/// Where the files are, and what was said about them last.
+#[derive(Debug)]
+pub struct Publisher {
+    places: Option<Places>,
+    respects: bool,
+    log: Log,
+}
+
+#[derive(Debug)]
+struct Places {
+    folder: PathBuf,
+    resolv_conf: PathBuf,
+}
+
+impl Publisher {
+    /// Publishes below `run_dir` and into `resolv_conf`, whose folders it makes if it can.
+    pub fn new(run_dir: &Path, resolv_conf: &Path, log: Log) -> Self {
+        let folder = run_dir.join(paths::NET_DIR);
+        make_folder(&folder, "what is configured is not published", log);
+        let resolv_conf = resolv_conf.to_owned();
+        Self {
+            places: Some(Places {
+                folder,
+                resolv_conf,
+            }),
+            respects: false,
+            log,
+        }
+    }
+
+    /// Publishes nothing.
+    pub fn silent(log: Log) -> Self {
+        Self {
+            places: None,
+            respects: false,
+            log,
+        }
+    }
+
+    /// Publishes what is configured on an interface.
+    pub fn put(&self, lease: &Lease) {
+        let Some(places) = &self.places else { return };
+        let path = places.folder.join(&lease.interface);
+        let text = lease.render();
+        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+            return;
+        }
+        if let Err(error) = atomic::replace(&path, text.as_bytes(), 0o644, Durability::Volatile) {
+            let reason = error.io_error();
+            self.log
+                .event(&lease.interface, format!("{error}: {reason}"));
+        }
+    }
+
+    /// Says that nothing is configured on an interface.
+    pub fn remove(&self, interface: &str) {
+        if let Some(places) = &self.places {
+            remove(&places.folder.join(interface), interface, self.log);
+        }
+    }
+
+    /// What interfaces of other processes that share our run folder contribute.
+    pub fn others(&self, ours: &[&str], now: Moment) -> Vec<Contribution> {
+        let Some(places) = &self.places else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = fs::read_dir(&places.folder)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| !name.starts_with('.') && !ours.contains(&name.as_str()))
+            .collect();
+        names.sort();
+        let lease = |name: &String| {
+            let text = fs::read_to_string(places.folder.join(name)).ok()?;
+            let lease = Lease::parse(&text).ok()?;
+            let over = lease.expires_at.is_some_and(|end| end <= now.as_secs());
+            (!over).then(|| contribution(&lease))
+        };
+        names.iter().filter_map(lease).collect()
+    }
+
+    /// Writes the resolver configuration, unless someone else's is there.
+    pub fn resolver(&mut self, contributions: &[Contribution]) {
+        let Some(Places {
+            resolv_conf: path, ..
+        }) = &self.places
+        else {
+            return;
+        };
+        let old = fs::read(path).ok();
+        let old = old.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        if old.as_deref().is_some_and(resolver::is_foreign) {
+            if !self.respects {
+                self.respects = true;
+                let path = path.display();
+                self.log.event(
+                    "dhcp",
+                    format!("{path} belongs to someone else; left as it is"),
+                );
+            }
+            return;
+        }
+        self.respects = false;
+        match resolver::render(contributions) {
+            Some(text) if old.as_ref() == Some(&text) => {}
+            Some(text) => {
+                if let Err(error) =
+                    atomic::replace(path, text.as_bytes(), 0o644, Durability::Volatile)
+                {
+                    let reason = error.io_error();
+                    self.log.event("dhcp", format!("{error}: {reason}"));
+                }
+            }
+            None if old.is_some() => remove(path, "dhcp", self.log),
+            None => {}
+        }
+    }
+}
+
+/// What a published lease contributes to the resolver configuration.
+pub fn contribution(lease: &Lease) -> Contribution {
+    let mut contribution = Contribution {
+        domain: lease.domain.clone(),
+        search: lease.search.clone(),
+        ..Contribution::default()
+    };
+    contribution.add_servers(&lease.dns);
+    contribution
+}
+
+/// Makes a folder if it is missing, or says what its absence means.
+pub fn make_folder(folder: &Path, consequence: &str, log: Log) {
+    if let Err(error) = fs::create_dir_all(folder) {
+        log.event(
+            "dhcp",
+            format!("create {}: {error}; {consequence}", folder.display()),
+        );
+    }
+}
+
+fn remove(path: &Path, who: &str, log: Log) {
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => log.event(who, format!("remove {}: {error}", path.display())),
+    }
+}

@@ -1,0 +1,279 @@
+//! The lease that outlives the process: `<state-dir>/<interface>`.
+//!
+//! The file is a [`Lease`] with what is needed to judge it later: the hardware address, the boot that the times on
+//! the boot clock belong to, and the wall clock for after a reboot.
+//! A file that is not one of ours is as good as none: the client then starts from INIT.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use gokrazy_core::atomic::{self, Durability, ReplaceError};
+use gokrazy_core::keyvalue::Document;
+use gokrazy_core::lease::{Lease, Method};
+
+use crate::machine::Memory;
+use crate::moment::Moment;
+use crate::terms::{Grant, Terms, Timers, is_host};
+
+/// A lease file is a few hundred bytes; more is not one.
+const LONGEST: u64 = 16 * 1024;
+
+/// Where and when a lease is saved or judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Circumstances<'a> {
+    /// Hardware address of the interface.
+    pub mac: [u8; 6],
+    /// Identifies the boot.
+    pub boot_id: &'a str,
+    /// Boot clock.
+    pub now: Moment,
+    /// Wall clock, seconds since 1970; may be wrong before NTP has set it.
+    pub wall: u64,
+}
+
+/// The published form of a lease.
+pub fn lease(grant: &Grant, interface: &str) -> Lease {
+    let terms = &grant.terms;
+    let seconds = |moment: Option<Moment>| moment.map(Moment::as_secs);
+    Lease {
+        interface: interface.to_owned(),
+        method: Method::Dhcp,
+        address: terms.address,
+        prefix: terms.prefix,
+        broadcast: terms.broadcast,
+        routers: terms.routers.clone(),
+        routes: terms.routes.clone(),
+        dns: terms.dns.clone(),
+        domain: terms.domain.clone(),
+        search: terms.search.clone(),
+        ntp: terms.ntp.clone(),
+        mtu: terms.mtu,
+        hostname: terms.hostname.clone(),
+        captive_portal: terms.captive_portal.clone(),
+        server: Some(terms.server),
+        acquired_at: grant.acquired.as_secs(),
+        renew_at: seconds(grant.timers.renew),
+        rebind_at: seconds(grant.timers.rebind),
+        expires_at: seconds(grant.timers.expire),
+    }
+}
+
+/// The text of the saved file.
+pub fn render(grant: &Grant, interface: &str, at: &Circumstances<'_>) -> String {
+    let mut extra = Document::new();
+    let age = at.now.since(grant.acquired).as_secs();
+    extra
+        .set("mac", mac_text(at.mac))
+        .set("boot_id", at.boot_id)
+        .set("acquired_wall", at.wall.saturating_sub(age));
+    lease(grant, interface).render() + &extra.render()
+}
+
+/// What a saved file's text tells a client in these circumstances; `holds` says whether the interface has an address.
+///
+/// # Errors
+/// Why the text is not a saved lease.
+pub fn judge(
+    text: &str,
+    at: &Circumstances<'_>,
+    holds: impl Fn(Ipv4Addr) -> bool,
+) -> Result<Memory, String> {
+    let lease = Lease::parse(text).map_err(|error| error.to_string())?;
+    let document = Document::parse(text).map_err(|error| error.to_string())?;
+    if !is_host(lease.address, lease.prefix) || lease.method != Method::Dhcp {
+        return Err(format!("{} is not a leased address", lease.address));
+    }
+    // Another adapter under the same name is another client.
+    if document.get("mac") != Some(mac_text(at.mac).as_str()) {
+        return Ok(Memory::None);
+    }
+    if document.get("boot_id") == Some(at.boot_id) {
+        return Ok(same_boot(lease, at.now, holds));
+    }
+    let acquired: Option<u64> = document.optional_as("acquired_wall").unwrap_or_default();
+    Ok(other_boot(&lease, acquired, at))
+}
+
+fn same_boot(lease: Lease, now: Moment, holds: impl Fn(Ipv4Addr) -> bool) -> Memory {
+    let end = lease.expires_at.map(Moment::from_secs);
+    if end.is_some_and(|end| end <= now) {
+        return Memory::Former(lease.address);
+    }
+    let address = lease.address;
+    match grant(lease).filter(|_| holds(address)) {
+        Some(grant) => Memory::Held(Box::new(grant)),
+        None => Memory::Lease(address, end),
+    }
+}
+
+/// After a reboot only the wall clock can tell; while it runs behind the lease, it was not set yet and tells nothing.
+fn other_boot(lease: &Lease, acquired: Option<u64>, at: &Circumstances<'_>) -> Memory {
+    let length = lease
+        .expires_at
+        .map(|end| end.saturating_sub(lease.acquired_at));
+    let (Some(length), Some(acquired)) = (length, acquired) else {
+        return Memory::Lease(lease.address, None);
+    };
+    if at.wall < acquired {
+        return Memory::Lease(lease.address, None);
+    }
+    match acquired.saturating_add(length).checked_sub(at.wall) {
+        None | Some(0) => Memory::Former(lease.address),
+        Some(left) => {
+            let end = at.now.after(Duration::from_secs(left));
+            Memory::Lease(lease.address, Some(end))
+        }
+    }
+}
+
+/// The grant behind a lease of this boot.
+fn grant(lease: Lease) -> Option<Grant> {
+    let at = |seconds: Option<u64>| seconds.map(Moment::from_secs);
+    Some(Grant {
+        acquired: Moment::from_secs(lease.acquired_at),
+        timers: Timers {
+            renew: at(lease.renew_at),
+            rebind: at(lease.rebind_at),
+            expire: at(lease.expires_at),
+        },
+        terms: Terms {
+            address: lease.address,
+            prefix: lease.prefix,
+            broadcast: lease.broadcast,
+            routers: lease.routers,
+            routes: lease.routes,
+            dns: lease.dns,
+            domain: lease.domain,
+            search: lease.search,
+            ntp: lease.ntp,
+            mtu: lease.mtu,
+            hostname: lease.hostname,
+            captive_portal: lease.captive_portal,
+            server: lease.server?,
+            lease: lease
+                .expires_at
+                .map(|end| Duration::from_secs(end.saturating_sub(lease.acquired_at))),
+            t1: None,
+            t2: None,
+        },
+    })
+}
+
+fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// The file's text, if there is one.
+///
+/// # Errors
+/// The errno of reading it; `InvalidData` if it is too long or not UTF-8.
+pub fn read(path: &Path) -> io::Result<Option<String>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text)?;
+    Ok(Some(text))
+}
+
+/// Replaces the file.
+///
+/// # Errors
+/// The step that failed; the old file is then still in place.
+pub fn write(path: &Path, text: &str) -> Result<(), ReplaceError> {
+    atomic::replace(path, text.as_bytes(), 0o600, Durability::Synced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+    fn granted() -> Grant {
+        let terms = Terms {
+            address: Ipv4Addr::new(192, 0, 2, 17),
+            prefix: 24,
+            broadcast: Some(Ipv4Addr::new(192, 0, 2, 255)),
+            routers: vec![Ipv4Addr::new(192, 0, 2, 1)],
+            routes: vec!["10.0.0.0/8,192.0.2.9".parse().unwrap()],
+            dns: vec![Ipv4Addr::new(192, 0, 2, 53)],
+            domain: Some("example.org".into()),
+            search: vec!["a.example.org".into()],
+            ntp: vec![Ipv4Addr::new(192, 0, 2, 123)],
+            mtu: Some(1400),
+            hostname: Some("pi".into()),
+            captive_portal: Some("https://example.org/".into()),
+            server: Ipv4Addr::new(192, 0, 2, 1),
+            lease: Some(Duration::from_secs(1000)),
+            t1: None,
+            t2: None,
+        };
+        Grant::new(terms, Moment::from_secs(100))
+    }
+
+    fn at(boot_id: &str, now: u64, wall: u64) -> Circumstances<'_> {
+        Circumstances {
+            mac: MAC,
+            boot_id,
+            now: Moment::from_secs(now),
+            wall,
+        }
+    }
+
+    /// Saved at boot time 200 s and wall time 5000 s, so acquired at wall time 4900 s.
+    fn saved() -> String {
+        render(&granted(), "eth0", &at("boot-a", 200, 5000))
+    }
+
+    #[track_caller]
+    fn check(circumstances: &Circumstances<'_>, holds: bool, want: Memory) {
+        assert_eq!(judge(&saved(), circumstances, |_| holds), Ok(want));
+    }
+
+    #[test]
+    fn within_a_boot_the_boot_clock_tells() {
+        let address = Ipv4Addr::new(192, 0, 2, 17);
+        let end = Some(Moment::from_secs(1100));
+        check(&at("boot-a", 1099, 0), false, Memory::Lease(address, end));
+        check(&at("boot-a", 1100, 0), false, Memory::Former(address));
+        check(
+            &at("boot-a", 300, 0),
+            true,
+            Memory::Held(Box::new(granted())),
+        );
+    }
+
+    #[test]
+    fn after_a_reboot_the_wall_clock_tells_if_it_can() {
+        let address = Ipv4Addr::new(192, 0, 2, 17);
+        let end = Some(Moment::from_secs(3 + 900));
+        check(&at("boot-b", 3, 5000), true, Memory::Lease(address, end));
+        check(&at("boot-b", 3, 5900), true, Memory::Former(address));
+        check(&at("boot-b", 3, 60), true, Memory::Lease(address, None));
+    }
+
+    #[test]
+    fn other_hardware_is_another_client() {
+        let mut other = at("boot-a", 300, 5000);
+        other.mac[5] = 2;
+        check(&other, true, Memory::None);
+    }
+
+    #[test]
+    fn garbage_is_refused_with_a_reason() {
+        let here = at("boot-a", 300, 5000);
+        let text = saved();
+        for end in 0..text.len() {
+            let _ = judge(&text[..end], &here, |_| true);
+        }
+        assert!(judge("\0\0\0", &here, |_| true).is_err());
+        let bent = text.replace("address=192.0.2.17", "address=127.0.0.1");
+        assert!(judge(&bent, &here, |_| true).is_err());
+    }
+}

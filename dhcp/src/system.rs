@@ -1,0 +1,148 @@
+//! The system's clocks, chance, names and facts about interfaces: the only reader of each.
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use gokrazy_core::paths;
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::sys::utsname::uname;
+use nix::time::clock_gettime;
+
+use crate::moment::{Chance, Moment};
+
+/// The boot clock.
+pub fn now() -> Moment {
+    match clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME) {
+        Ok(time) => {
+            let millis = Duration::from(time).as_millis();
+            Moment::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+        }
+        // Every kernel since 2.6.39 has it.
+        Err(_) => Moment::from_millis(0),
+    }
+}
+
+/// The wall clock, in seconds since 1970; 0 if it stands before.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the daemon's one reader of the wall clock"
+)]
+pub fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map(|time| time.as_secs()).unwrap_or_default()
+}
+
+/// The kernel's random generator.
+#[derive(Debug, Default)]
+pub struct SystemChance;
+
+impl Chance for SystemChance {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the daemon's one source of chance"
+    )]
+    fn draw(&mut self) -> u32 {
+        let mut bytes = [0; 4];
+        match getrandom::fill(&mut bytes) {
+            Ok(()) => u32::from_ne_bytes(bytes),
+            // No generator at all: the clock at least differs from machine to machine.
+            Err(_) => u32::try_from(now().as_millis().wrapping_mul(0x9e37_79b1) & 0xffff_ffff)
+                .unwrap_or(1),
+        }
+    }
+}
+
+/// Identifies this boot; empty if the kernel does not say.
+pub fn boot_id() -> String {
+    let path = Path::new(paths::PROC).join("sys/kernel/random/boot_id");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.trim().to_owned()
+}
+
+/// The machine's name, unless it has none to speak of.
+pub fn hostname() -> Option<String> {
+    let name = uname().ok()?.nodename().to_str()?.to_owned();
+    let placeholder = matches!(
+        name.as_str(),
+        "localhost" | "localhost.localdomain" | "(none)"
+    );
+    crate::names::domain(name.as_bytes()).filter(|_| !placeholder)
+}
+
+/// Whether an interface is a radio; those belong to whoever associates them.
+pub fn is_wireless(name: &str) -> bool {
+    let folder = Path::new(paths::SYS).join("class/net").join(name);
+    folder.join("wireless").exists() || folder.join("phy80211").exists()
+}
+
+/// An interface's speed in Mbit/s, if it has one.
+pub fn speed(name: &str) -> Option<u32> {
+    let path = Path::new(paths::SYS)
+        .join("class/net")
+        .join(name)
+        .join("speed");
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Whether IPv6 works on an interface.
+pub fn has_ipv6(name: &str) -> bool {
+    let folder = Path::new(paths::PROC).join("sys/net/ipv6/conf").join(name);
+    fs::read_to_string(folder.join("disable_ipv6")).is_ok_and(|text| text.trim() == "0")
+}
+
+/// A timer on the boot clock: it fires at once after a suspend that went past its moment.
+#[derive(Debug)]
+pub struct Alarm {
+    timer: TimerFd,
+    set: Option<Moment>,
+}
+
+impl Alarm {
+    /// A timer that is not set.
+    ///
+    /// # Errors
+    /// The errno of `timerfd_create(2)`.
+    pub fn new() -> nix::Result<Self> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        Ok(Self {
+            timer: TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?,
+            set: None,
+        })
+    }
+
+    /// Sets the timer to a moment, or stops it.
+    ///
+    /// # Errors
+    /// The errno of `timerfd_settime(2)`.
+    pub fn set(&mut self, moment: Option<Moment>) -> nix::Result<()> {
+        if self.set == moment {
+            return Ok(());
+        }
+        self.set = moment;
+        match moment {
+            None => self.timer.unset(),
+            Some(moment) => {
+                // Zero would stop the timer.
+                let at = Duration::from_millis(moment.as_millis().max(1));
+                let at = Expiration::OneShot(TimeSpec::from_duration(at));
+                self.timer.set(at, TimerSetTimeFlags::TFD_TIMER_ABSTIME)
+            }
+        }
+    }
+
+    /// Takes note that the timer has fired.
+    pub fn clear(&mut self) {
+        // Reading does not block once poll has reported the timer; an error means that it was set anew meanwhile.
+        let _ = self.timer.wait();
+        self.set = None;
+    }
+}
+
+impl AsFd for Alarm {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
+    }
+}

@@ -1,0 +1,209 @@
+//! The sockets of one interface: packet sockets for what is sent before an address is ours, a UDP socket for what is
+//! sent from it.
+//!
+//! A packet socket is open only while a reply is awaited or an address watched, and its filter lets through nothing
+//! else, so that nobody on the network can wake an idle client.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use gokrazy_sys::packet;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, bind, sendto, setsockopt, socket,
+    sockopt,
+};
+
+use crate::filter;
+use crate::frame::{self, Arp, CLIENT_PORT, Checksum, SERVER_PORT};
+
+/// Room for a frame of the usual size; a longer one is not a DHCP message to us, who said what we take.
+const FRAME: usize = 2048;
+/// Packets taken per wake-up, so that one interface cannot keep the others waiting.
+const BATCH: usize = 16;
+
+/// The sockets.
+#[derive(Debug)]
+pub struct Wire {
+    interface: u32,
+    mac: [u8; 6],
+    replies: Option<(u32, OwnedFd)>,
+    claims: Option<(Ipv4Addr, OwnedFd)>,
+    unicast: Option<OwnedFd>,
+}
+
+impl Wire {
+    /// No sockets yet, for the interface with this index and hardware address.
+    pub fn new(interface: u32, mac: [u8; 6]) -> Self {
+        Self {
+            interface,
+            mac,
+            replies: None,
+            claims: None,
+            unicast: None,
+        }
+    }
+
+    /// Listens to replies of transaction `xid`, or to none.
+    ///
+    /// # Errors
+    /// The errno of opening or filtering the socket.
+    pub fn await_replies(&mut self, xid: Option<u32>) -> io::Result<()> {
+        if self.replies.as_ref().map(|(held, _)| *held) == xid {
+            return Ok(());
+        }
+        self.unicast = None;
+        let Some(xid) = xid else {
+            self.replies = None;
+            return Ok(());
+        };
+        let filter = filter::reply(xid, self.mac);
+        let socket = match self.replies.take() {
+            Some((_, socket)) => {
+                packet::attach_filter(socket.as_fd(), &filter)?;
+                socket
+            }
+            None => self.open(packet::IPV4, &filter)?,
+        };
+        self.replies = Some((xid, socket));
+        Ok(())
+    }
+
+    /// Listens to claims on `address`, or to none.
+    ///
+    /// # Errors
+    /// The errno of opening or filtering the socket.
+    pub fn watch(&mut self, address: Option<Ipv4Addr>) -> io::Result<()> {
+        if self.claims.as_ref().map(|(held, _)| *held) == address {
+            return Ok(());
+        }
+        self.claims = None;
+        if let Some(address) = address {
+            let filter = filter::claims(address, self.mac);
+            self.claims = Some((address, self.open(packet::ARP, &filter)?));
+        }
+        Ok(())
+    }
+
+    /// Filter first, then bind: nothing unfiltered is ever queued.
+    fn open(&self, protocol: u16, filter: &[packet::Instruction]) -> io::Result<OwnedFd> {
+        let socket = packet::open()?;
+        packet::attach_filter(socket.as_fd(), filter)?;
+        packet::enable_auxiliary_data(socket.as_fd())?;
+        packet::bind(socket.as_fd(), protocol, self.interface)?;
+        Ok(socket)
+    }
+
+    /// The descriptors to wait for.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let replies = self.replies.iter().map(|(_, socket)| socket.as_fd());
+        replies.chain(self.claims.iter().map(|(_, socket)| socket.as_fd()))
+    }
+
+    /// The DHCP messages that have arrived, free of their headers; unsound packets are dropped.
+    pub fn replies(&self) -> Vec<Vec<u8>> {
+        let Some((_, socket)) = &self.replies else {
+            return Vec::new();
+        };
+        let mut messages = Vec::new();
+        receive(socket, |packet, checksum| {
+            if let Ok(message) = frame::unwrap(packet, checksum) {
+                messages.push(message.to_vec());
+            }
+        });
+        messages
+    }
+
+    /// The ARP packets that have arrived.
+    pub fn claims(&self) -> Vec<Arp> {
+        let mut packets = Vec::new();
+        if let Some((_, socket)) = &self.claims {
+            receive(socket, |packet, _| packets.extend(Arp::decode(packet)));
+        }
+        packets
+    }
+
+    /// Sends a DHCP message to all servers on the link.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn broadcast(&self, source: Ipv4Addr, message: &[u8]) -> io::Result<()> {
+        let packet = frame::wrap(source, Ipv4Addr::BROADCAST, message);
+        self.send(packet::IPV4, &packet)
+    }
+
+    /// Sends an ARP packet to all on the link.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn send_arp(&self, arp: &Arp) -> io::Result<()> {
+        self.send(packet::ARP, &arp.encode())
+    }
+
+    fn send(&self, protocol: u16, bytes: &[u8]) -> io::Result<()> {
+        // A socket that is not bound hears nothing, and can send.
+        let socket = packet::open()?;
+        packet::send(
+            socket.as_fd(),
+            bytes,
+            protocol,
+            self.interface,
+            packet::BROADCAST,
+        )
+    }
+
+    /// Sends a DHCP message to one server, by the kernel's routes and neighbours.
+    ///
+    /// The socket stays until the exchange is over: without it the kernel would answer the reply, which the packet
+    /// socket hears, with "port unreachable".
+    ///
+    /// # Errors
+    /// The kernel's errno; `EADDRNOTAVAIL` if the interface lacks the address.
+    pub fn unicast(
+        &mut self,
+        name: &str,
+        source: Ipv4Addr,
+        server: Ipv4Addr,
+        message: &[u8],
+    ) -> io::Result<()> {
+        let socket = match self.unicast.take() {
+            Some(socket) => socket,
+            None => open_unicast(name, source)?,
+        };
+        let to = SockaddrIn::from(SocketAddrV4::new(server, SERVER_PORT));
+        let sent = sendto(socket.as_raw_fd(), message, &to, MsgFlags::MSG_DONTWAIT);
+        self.unicast = Some(socket);
+        sent.map(|_| ()).map_err(io::Error::from)
+    }
+}
+
+fn open_unicast(name: &str, source: Ipv4Addr) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+    packet::attach_filter(socket.as_fd(), &filter::nothing())?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    setsockopt(&socket, sockopt::BindToDevice, &name.into())?;
+    let address = SocketAddrV4::new(source, CLIENT_PORT);
+    bind(socket.as_raw_fd(), &SockaddrIn::from(address))?;
+    Ok(socket)
+}
+
+fn receive(socket: &OwnedFd, mut each: impl FnMut(&[u8], Checksum)) {
+    let mut buffer = [0; FRAME];
+    for _ in 0..BATCH {
+        match packet::receive(socket.as_fd(), &mut buffer) {
+            Ok(received) if received.truncated || !received.for_us => {}
+            Ok(received) => {
+                let checksum = if received.checksum_missing {
+                    Checksum::Missing
+                } else {
+                    Checksum::Present
+                };
+                each(buffer.get(..received.len).unwrap_or_default(), checksum);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Nothing more; or the interface went down, which the link's events tell as well.
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What all clients share: settings, the netlink socket, files, hooks, chance.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+
+use anyhow::{Context, Result};
+use gokrazy_core::lease::Lease;
+use gokrazy_netlink::Handle;
+
+use crate::config::{ClientId, Config, Goal};
+use crate::hooks::Hooks;
+use crate::log::Log;
+use crate::message::Identity;
+use crate::publish::{Publisher, make_folder};
+use crate::store;
+use crate::system::{self, SystemChance};
+
+/// Options that we ask for; 121 before 3 (RFC 3442).
+const WANTED: [u8; 15] = [1, 121, 3, 6, 12, 15, 26, 28, 33, 42, 51, 58, 59, 114, 119];
+/// The same for all clients that hide (RFC 7844 §3.6), in numerical order.
+const WANTED_ANONYMOUS: [u8; 9] = [1, 3, 6, 15, 26, 28, 33, 119, 121];
+/// IPv6-only preferred (RFC 8925).
+const IPV6_ONLY: u8 = 108;
+/// Longest message that we take: an Ethernet frame's payload without IPv4 and UDP headers.
+const LONGEST_MESSAGE: u16 = 1472;
+/// Name of the DUID's file in the state folder; no interface can be called so, for its length.
+const DUID_FILE: &str = "client-identifier-duid";
+
+/// What became of `--once` or `--test`.
+#[derive(Debug)]
+pub enum Outcome {
+    /// An interface is configured.
+    Bound,
+    /// This was offered.
+    Offer(Box<Lease>),
+}
+
+/// What all clients share.
+#[derive(Debug)]
+pub struct World {
+    /// Settings.
+    pub config: Config,
+    /// Requests to the kernel.
+    pub netlink: Handle,
+    /// Published files.
+    pub publisher: Publisher,
+    /// The command of `--on-change`.
+    pub hooks: Hooks,
+    /// Log.
+    pub log: Log,
+    /// Chance.
+    pub chance: SystemChance,
+    /// Identifies the boot.
+    pub boot_id: String,
+    /// Something that goes into the resolver configuration has changed.
+    pub resolver_changed: bool,
+    /// Set when the goal is reached.
+    pub outcome: Option<Outcome>,
+    warned: HashMap<String, io::ErrorKind>,
+}
+
+impl World {
+    /// Opens what clients share.
+    ///
+    /// # Errors
+    /// The netlink socket cannot be opened.
+    pub fn new(config: Config, log: Log) -> Result<Self> {
+        let publisher = match config.goal {
+            Goal::Offer(_) => Publisher::silent(log),
+            Goal::Serve | Goal::Once(_) => {
+                make_folder(&config.state_dir, "leases are not kept", log);
+                Publisher::new(&config.run_dir, &config.resolv_conf, log)
+            }
+        };
+        Ok(Self {
+            netlink: Handle::open().context("open netlink socket")?,
+            hooks: Hooks::new(config.on_change.clone()),
+            publisher,
+            log,
+            chance: SystemChance,
+            boot_id: system::boot_id(),
+            resolver_changed: false,
+            outcome: None,
+            warned: HashMap::new(),
+            config,
+        })
+    }
+
+    /// Whether nothing is to be applied.
+    pub fn only_offer(&self) -> bool {
+        matches!(self.config.goal, Goal::Offer(_))
+    }
+
+    /// How a client on this interface presents itself.
+    pub fn identity(&self, name: &str, mac: [u8; 6]) -> Identity {
+        let config = &self.config;
+        let mut wanted = if config.anonymous {
+            WANTED_ANONYMOUS.to_vec()
+        } else {
+            WANTED.to_vec()
+        };
+        // Only who has IPv6 can do without IPv4.
+        if config.ipv6_only && !config.anonymous && system::has_ipv6(name) {
+            wanted.push(IPV6_ONLY);
+        }
+        let hostname = match &config.hostname {
+            _ if config.anonymous => None,
+            Some(name) => Some(name.clone()).filter(|name| !name.is_empty()),
+            None => system::hostname(),
+        };
+        Identity {
+            mac,
+            client_id: match config.client_id {
+                ClientId::Mac => [&[1], &mac[..]].concat(),
+                ClientId::Duid => self.duid_client_id(mac),
+            },
+            hostname,
+            wanted,
+            longest: (!config.anonymous).then_some(LONGEST_MESSAGE),
+            rapid_commit: !config.anonymous && !self.only_offer(),
+            broadcast: config.broadcast,
+        }
+    }
+
+    /// RFC 4361 §6.1: type 255, interface id, DUID; the interface id is the end of the hardware address, which
+    /// stays when interfaces are numbered anew.
+    fn duid_client_id(&self, mac: [u8; 6]) -> Vec<u8> {
+        let [_, _, iaid @ ..] = mac;
+        [&[255], &iaid[..], &self.duid(mac)].concat()
+    }
+
+    /// The DUID of this machine, kept in the state folder; made of the first interface's hardware address
+    /// (RFC 8415 §11.4).
+    pub fn duid(&self, mac: [u8; 6]) -> Vec<u8> {
+        let path = self.config.state_dir.join(DUID_FILE);
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        if let Some(duid) = parse_hex(kept.trim()) {
+            return duid;
+        }
+        let duid = [&[0, 3, 0, 1], &mac[..]].concat();
+        let text: String = duid.iter().map(|byte| format!("{byte:02x}")).collect();
+        if let Err(error) = store::write(&path, &(text + "\n")) {
+            self.log
+                .event("dhcp", format!("{error}: {}", error.io_error()));
+        }
+        duid
+    }
+
+    /// The metric of an interface's routes: faster links win, then earlier ones.
+    pub fn metric(&self, name: &str, index: u32) -> u32 {
+        if let Some(metric) = self.config.metric {
+            return metric;
+        }
+        let class = match system::speed(name) {
+            Some(0..100) => 2,
+            Some(100..1000) => 1,
+            Some(1000..) | None => 0,
+        };
+        // Eight apart, so that an interface's further routers do not reach into the next one's.
+        1000_u32
+            .saturating_add(1000_u32.saturating_mul(class))
+            .saturating_add((index % 100) * 8)
+    }
+
+    /// An interface's MTU.
+    pub fn mtu(&mut self, index: u32) -> Option<u32> {
+        let links = self.netlink.links().unwrap_or_default();
+        links
+            .iter()
+            .find(|link| link.index == index)
+            .map(|link| link.mtu)
+    }
+
+    /// Keeps a lease for the next run.
+    pub fn save(&mut self, name: &str, text: &str) {
+        let result = store::write(&self.config.state_dir.join(name), text);
+        let kind = result.as_ref().err().map(|error| error.io_error().kind());
+        // A disk that stays full is told of once.
+        let before = match kind {
+            Some(kind) => self.warned.insert(name.to_owned(), kind),
+            None => self.warned.remove(name),
+        };
+        if let Err(error) = result
+            && before != kind
+        {
+            self.log.event(
+                name,
+                format!("{error}: {}; the lease is not kept", error.io_error()),
+            );
+        }
+    }
+
+    /// Forgets a lease.
+    pub fn forget(&self, name: &str) {
+        let path = self.config.state_dir.join(name);
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self
+                .log
+                .event(name, format!("remove {}: {error}", path.display())),
+        }
+    }
+}
+
+fn parse_hex(text: &str) -> Option<Vec<u8>> {
+    let sound = text.len() >= 6 && text.len() <= 260 && text.len().is_multiple_of(2);
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
+    let pairs = text.as_bytes().chunks_exact(2);
+    let bytes: Option<Vec<u8>> = pairs
+        .map(|pair| match pair {
+            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+            _ => None,
+        })
+        .collect();
+    bytes.filter(|_| sound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_duid_is_hexadecimal_or_nothing() {
+        assert_eq!(parse_hex("000300010200"), Some(vec![0, 3, 0, 1, 2, 0]));
+        for bad in ["", "0003", "00030", "zz0300", "0x0300"] {
+            assert_eq!(parse_hex(bad), None, "{bad}");
+        }
+    }
+}
