@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::workspace::Workspace;
-use crate::{build, image, run, setup, test};
+use crate::{bench, build, image, run, setup, test};
 
 /// Builds gokrazy-rs images, boots them, tests and measures.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Run(run::Arguments),
     /// Run the tests: everything, or the levels named.
     Test(test::Arguments),
+    /// Measure what has a budget: everything, or the subjects named.
+    Bench(bench::Arguments),
 }
 
 /// Does what `command` asks.
@@ -41,5 +43,6 @@ pub(crate) fn dispatch(command: Command) -> Result<()> {
         Command::Image(arguments) => image::run(&workspace, &arguments),
         Command::Run(arguments) => run::run(&workspace, &arguments),
         Command::Test(arguments) => test::run(&workspace, &arguments),
+        Command::Bench(arguments) => bench::run(&workspace, &arguments),
     }
 }

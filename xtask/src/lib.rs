@@ -2,6 +2,7 @@
 
 #![expect(dead_code, reason = "the verbs move in one after the other")]
 
+mod bench;
 mod build;
 mod cli;
 mod clock;

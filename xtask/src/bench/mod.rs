@@ -1,0 +1,58 @@
+//! `cargo xtask bench`: what the budgets speak of, measured here and now, beside the budget.
+//!
+//! Measurements are printed and never asserted: a loaded machine must not fail a test.
+//! How each was taken stands in its own module's first lines.
+
+mod boot;
+mod size;
+mod table;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use self::table::Table;
+use crate::workspace::Workspace;
+
+/// What `bench` can be told.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// What to measure; without it everything.
+    #[arg(value_enum, value_name = "SUBJECT")]
+    subjects: Vec<Subject>,
+}
+
+/// Something that has a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// Bytes of programs and partitions.
+    Size,
+    /// Time from PID 1 to the page, in emulated machines, by the guest's own clock. Needs root.
+    Boot,
+}
+
+impl Subject {
+    const ALL: [Self; 2] = [Self::Size, Self::Boot];
+
+    fn measure(self, workspace: &Workspace, table: &mut Table) -> Result<()> {
+        match self {
+            Self::Size => size::measure(workspace, table),
+            Self::Boot => boot::measure(workspace, table),
+        }
+    }
+}
+
+/// Measures what was asked for, and prints the table at the end.
+///
+/// # Errors
+/// What could not be measured; what was measured before is printed all the same.
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let mut table = Table::default();
+    let asked =
+        |subject: &Subject| arguments.subjects.is_empty() || arguments.subjects.contains(subject);
+    let subjects = Subject::ALL.into_iter().filter(asked);
+    let outcomes: Vec<Result<()>> = subjects
+        .map(|subject| subject.measure(workspace, &mut table))
+        .collect();
+    println!("\n{}", table.render());
+    outcomes.into_iter().collect()
+}
