@@ -1,0 +1,216 @@
+//! Which kernel modules to load, and in which order, by kmod's text files; pure.
+//!
+//! `modules.dep` names each module's dependencies, `modules.alias` the devices that a module is for
+//! (depmod(8), modules.dep(5)).
+//! A module's name is its file's name without `.ko`, with `_` for `-`.
+
+/// The dependencies of all modules.
+#[derive(Debug, Clone, Default)]
+pub struct Dependencies {
+    /// Name, path and the paths it needs, as they stand in the file.
+    rows: Vec<(String, String, Vec<String>)>,
+}
+
+impl Dependencies {
+    /// Reads `modules.dep`; lines that are none are passed over.
+    pub fn parse(text: &str) -> Self {
+        let rows = text
+            .lines()
+            .filter_map(|line| {
+                let (path, needs) = line.split_once(':')?;
+                let needs = needs.split_ascii_whitespace().map(str::to_owned).collect();
+                Some((name_of(path), path.trim().to_owned(), needs))
+            })
+            .collect();
+        Self { rows }
+    }
+
+    /// Paths to load for the module called `name`, dependencies first; empty if there is no such module.
+    pub fn load_order(&self, name: &str) -> Vec<&str> {
+        let name = normal(name);
+        let Some((_, path, needs)) = self.rows.iter().find(|(known, _, _)| *known == name) else {
+            return Vec::new();
+        };
+        // depmod lists them so that each is needed by one before it.
+        needs
+            .iter()
+            .rev()
+            .map(String::as_str)
+            .chain([path.as_str()])
+            .collect()
+    }
+}
+
+/// The devices that modules are for.
+#[derive(Debug, Clone, Default)]
+pub struct Aliases {
+    rows: Vec<(String, String)>,
+}
+
+impl Aliases {
+    /// Reads `modules.alias`; lines that are none are passed over.
+    pub fn parse(text: &str) -> Self {
+        let rows = text
+            .lines()
+            .filter_map(|line| {
+                let (pattern, module) = line.strip_prefix("alias ")?.rsplit_once(' ')?;
+                Some((pattern.to_owned(), module.to_owned()))
+            })
+            .collect();
+        Self { rows }
+    }
+
+    /// Names of the modules for the device that `modalias` describes.
+    pub fn modules_for(&self, modalias: &str) -> impl Iterator<Item = &str> {
+        self.rows
+            .iter()
+            .filter(move |(pattern, _)| matches(pattern.as_bytes(), modalias.as_bytes()))
+            .map(|(_, module)| module.as_str())
+    }
+}
+
+/// A module's name from its path or name.
+pub fn name_of(path: &str) -> String {
+    let file = path.trim().rsplit('/').next().unwrap_or_default();
+    normal(file.split_once(".ko").map_or(file, |(name, _)| name))
+}
+
+fn normal(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// Whether a shell pattern of `*`, `?` and `[…]` matches the whole text (fnmatch(3), as kmod uses it).
+///
+/// Only the last `*` is ever retried, so the time is bounded by the product of the lengths.
+pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (pattern, text);
+    let mut retry: Option<(&[u8], &[u8])> = None;
+    loop {
+        match (p.split_first(), t.split_first()) {
+            (Some((b'*', rest)), _) => {
+                retry = Some((rest, t));
+                p = rest;
+                continue;
+            }
+            (None, None) => return true,
+            (Some(_), Some((byte, after))) => {
+                if let Some(rest) = match_one(p, *byte) {
+                    (p, t) = (rest, after);
+                    continue;
+                }
+            }
+            (None, Some(_)) | (Some(_), None) => {}
+        }
+        match retry {
+            Some((rest, from)) if !from.is_empty() => {
+                let shorter = from.get(1..).unwrap_or_default();
+                retry = Some((rest, shorter));
+                (p, t) = (rest, shorter);
+            }
+            Some(_) | None => return false,
+        }
+    }
+}
+
+/// What is left of the pattern when its first element matches the byte.
+fn match_one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
+    let (first, rest) = pattern.split_first()?;
+    match first {
+        b'?' => Some(rest),
+        b'[' => {
+            let end = rest.iter().position(|c| *c == b']')?;
+            let (set, after) = rest.split_at(end);
+            in_set(set, byte).then(|| after.get(1..).unwrap_or_default())
+        }
+        plain => (*plain == byte).then_some(rest),
+    }
+}
+
+fn in_set(set: &[u8], byte: u8) -> bool {
+    let (negated, mut rest) = match set.split_first() {
+        Some((b'!' | b'^', rest)) => (true, rest),
+        Some(_) | None => (false, set),
+    };
+    let mut found = false;
+    loop {
+        rest = match rest {
+            [low, b'-', high, after @ ..] => {
+                found |= (*low..=*high).contains(&byte);
+                after
+            }
+            [one, after @ ..] => {
+                found |= *one == byte;
+                after
+            }
+            [] => return found != negated,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEP: &str = "kernel/fs/ext4/ext4.ko: kernel/fs/jbd2/jbd2.ko kernel/lib/crc16.ko kernel/fs/mbcache.ko\n\
+                       kernel/lib/crc16.ko:\nkernel/drivers/usb/phy/phy-generic.ko:\n";
+
+    #[test]
+    fn dependencies_come_first_and_names_are_normal() {
+        let dependencies = Dependencies::parse(DEP);
+        let want = [
+            "kernel/fs/mbcache.ko",
+            "kernel/lib/crc16.ko",
+            "kernel/fs/jbd2/jbd2.ko",
+            "kernel/fs/ext4/ext4.ko",
+        ];
+        assert_eq!(dependencies.load_order("ext4"), want);
+        assert_eq!(
+            dependencies.load_order("phy_generic"),
+            ["kernel/drivers/usb/phy/phy-generic.ko"]
+        );
+        assert_eq!(dependencies.load_order("phy-generic").len(), 1);
+        assert!(dependencies.load_order("absent").is_empty());
+    }
+
+    #[test]
+    fn aliases_are_patterns() {
+        let text = "# Aliases extracted from modules themselves.\nalias usb:v*p*d*dc*dsc*dp*ic02isc06ip00in* cdc_ether\n\
+                    alias of:N*T*Cbrcm,bcm2835-rngC* bcm2835_rng\nalias of:N*T*Cbrcm,bcm2835-rng bcm2835_rng\n";
+        let aliases = Aliases::parse(text);
+        let of = |modalias| aliases.modules_for(modalias).collect::<Vec<_>>();
+        assert_eq!(
+            of("usb:v0525pA4A2d0000dc02dsc00dp00ic02isc06ip00in00"),
+            ["cdc_ether"]
+        );
+        assert_eq!(of("of:NrngT(null)Cbrcm,bcm2835-rng"), ["bcm2835_rng"]);
+        assert!(of("of:NrngT(null)Cbrcm,bcm2711-rng200").is_empty());
+    }
+
+    #[track_caller]
+    fn check(pattern: &str, text: &str, want: bool) {
+        assert_eq!(
+            matches(pattern.as_bytes(), text.as_bytes()),
+            want,
+            "{pattern} against {text}"
+        );
+    }
+
+    #[test]
+    fn pattern_elements() {
+        check("", "", true);
+        check("*", "", true);
+        check("a*b*c", "aXbXbXc", true);
+        check("a*b", "aXbX", false);
+        check("?", "", false);
+        check("[0-9a-f]x", "bx", true);
+        check("[!0-9]", "5", false);
+        check("[ab", "a", false);
+        check("*[0-2]*z", "qq1yyz", true);
+    }
+
+    #[test]
+    fn a_hostile_pattern_ends_soon() {
+        check(&"*a".repeat(200), &"a".repeat(5000), true);
+        check(&("*a".repeat(200) + "b"), &"a".repeat(5000), false);
+    }
+}
