@@ -103,3 +103,24 @@ pub const RTC: &str = "/dev/rtc0";
 
 /// The kernel's random name of this boot.
 pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The kernel's command line (proc(5)).
+pub const PROC_CMDLINE: &str = "/proc/cmdline";
+
+/// Where a line reaches the kernel's log and so every console.
+pub const KMSG: &str = "/dev/kmsg";
+
+/// Folder of the kernel's modules, one sub-folder a release.
+pub const MODULES: &str = "/lib/modules";
+
+/// Names of modules to load at boot, one a line.
+pub const MODULE_LIST: &str = "/etc/gokrazy/modules";
+
+/// The block devices, one folder each.
+pub const SYS_BLOCK: &str = "/sys/block";
+
+/// Device nodes.
+pub const DEV: &str = "/dev";
+
+/// The devices that the kernel knows, as a tree.
+pub const SYS_DEVICES: &str = "/sys/devices";

@@ -1,1 +1,250 @@
 //! What runs in the initramfs: choose a slot, mount its root, switch to it.
+//!
+//! ```text
+//! mounts → modules → wait for the disk → slot table → choose ─► count the attempt on the disk
+//!                                            ▲                    │
+//!                                            │ condemn            ▼
+//!                                            └─────── no ── usable root? ── yes ─► switch root, /gokrazy/init
+//! ```
+//!
+//! Invariants:
+//! - An attempt is counted on the disk before the slot is started ([`gokrazy_core::slots`]).
+//! - A slot's kernel and root go together: where the firmware can be told, a slot is started by its own kernel.
+//! - A firmware that took no notice is told once: the command is given only if it changes what stands there.
+//! - Nothing on the disk can make this code panic, and if nothing can be started, the console says what was tried.
+//!
+//! The choice is in `choice`, pure; `disk`, `kernel` and `root` touch the machine.
+
+mod choice;
+mod disk;
+mod kernel;
+mod root;
+mod table;
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use gokrazy_core::cmdline::CommandLine;
+use gokrazy_core::kmsg::{self, Priority};
+use gokrazy_core::module_loader::Loader;
+use gokrazy_core::paths;
+use gokrazy_core::slots::SlotName;
+use gokrazy_core::uevent::UeventSocket;
+use nix::sys::reboot::{RebootMode, reboot};
+
+use choice::{Candidate, Kernel, Next};
+use disk::BootDisk;
+use table::SlotTable;
+
+/// How long a message that tells of a dead end stays on the console.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// What stage 1 hands to stage 2, as environment.
+#[derive(Debug, Default)]
+struct Handover {
+    slot: Option<SlotName>,
+    attempt: Option<u8>,
+    fallback: Option<String>,
+    disk: Option<String>,
+}
+
+/// Whether this process is PID 1 of an initramfs of ours.
+pub fn is_stage1() -> bool {
+    std::process::id() == 1 && root::is_initramfs()
+}
+
+/// Boots the machine as far as a root file system, and becomes its init; does not come back.
+///
+/// If no slot can be started, the console says why and the machine starts anew.
+pub fn run() -> ! {
+    if let Err(error) = boot() {
+        say(Priority::Error, &format!("cannot boot: {error:#}"));
+        say(
+            Priority::Error,
+            "write the image to the card anew, or put a working slot back; restarting in 10 s",
+        );
+    }
+    thread::sleep(LAST_WORDS);
+    // It only comes back with an error, and PID 1 must not end: the kernel's `panic=` is for worse.
+    loop {
+        let _ = reboot(RebootMode::RB_AUTOBOOT);
+        thread::sleep(LAST_WORDS);
+    }
+}
+
+fn boot() -> Result<()> {
+    root::mount_early().context("mount the kernel's file systems")?;
+    // Opened before the modules are loaded, so that no disk is announced before we listen.
+    let uevents = UeventSocket::open().context("listen for devices")?;
+    let line = CommandLine::parse(
+        &fs::read_to_string(paths::PROC_CMDLINE).context("read the kernel command line")?,
+    );
+    let release = root::kernel_release()?;
+    load_modules(&release);
+    let source = line
+        .root()
+        .ok_or_else(|| anyhow!("the kernel command line has no root= that we understand"))?;
+    let disk = disk::wait_for(&source, &uevents);
+    let kernel_slot = line
+        .value("gokrazy.slot")
+        .and_then(|word| word.parse().ok());
+    match SlotTable::read(&disk) {
+        Ok(Some(table)) => start_by_table(table, &disk, kernel_slot, &release),
+        Ok(None) => start_by_root(&disk, kernel_slot, &release, "there is no whole slot table"),
+        Err(error) => start_by_root(
+            &disk,
+            kernel_slot,
+            &release,
+            &format!("read the slot table: {error:#}"),
+        ),
+    }
+}
+
+fn load_modules(release: &str) {
+    let mut loader = Loader::open(&Path::new(paths::MODULES).join(release));
+    let list = fs::read_to_string(paths::MODULE_LIST).unwrap_or_default();
+    for name in list
+        .lines()
+        .map(str::trim)
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+    {
+        if loader.knows(name)
+            && let Err(error) = loader.load(name)
+        {
+            say(
+                Priority::Warning,
+                &format!("{:#}", anyhow::Error::from(error)),
+            );
+        }
+    }
+}
+
+/// Starts the slot that the table names; comes back only if none can be started.
+fn start_by_table(
+    mut table: SlotTable,
+    disk: &BootDisk,
+    kernel: Option<SlotName>,
+    release: &str,
+) -> Result<()> {
+    let mut kernel = Kernel {
+        slot: kernel,
+        switchable: disk.has_partitions(),
+    };
+    let mut reasons = Vec::new();
+    loop {
+        match choice::next(table.current(), kernel) {
+            Next::Start(candidate) => {
+                if let Some(counted) = candidate.write_first {
+                    // Without the count a broken slot would be tried for ever.
+                    table
+                        .write(disk, counted)
+                        .context("count the attempt in the slot table")?;
+                }
+                let error = start(disk, &candidate, release, &reasons, table.current());
+                say(
+                    Priority::Error,
+                    &format!("slot {}: {error:#}", candidate.slot),
+                );
+                reasons.push(format!("slot {}: {error:#}", candidate.slot));
+                let condemned = choice::condemned(table.current(), candidate.slot);
+                if let Err(error) = table.write(disk, condemned) {
+                    say(
+                        Priority::Error,
+                        &format!("note slot {} as bad: {error:#}", candidate.slot),
+                    );
+                }
+            }
+            Next::OtherKernel(slot) => {
+                kernel.switchable = false;
+                say(
+                    Priority::Warning,
+                    &format!("slot {slot} is to be started by its own kernel"),
+                );
+                match kernel::select(disk, slot) {
+                    Ok(kernel::Selected::Changed) => restart(),
+                    Ok(kernel::Selected::Already) => {
+                        say(
+                            Priority::Warning,
+                            "the firmware was told so before and took this kernel all the same",
+                        );
+                    }
+                    Err(error) => say(Priority::Warning, &format!("tell the firmware: {error:#}")),
+                }
+            }
+            Next::GiveUp => {
+                let tried = if reasons.is_empty() {
+                    "no slot is good".to_owned()
+                } else {
+                    reasons.join("; ")
+                };
+                return Err(anyhow!(
+                    "{tried} (slot a is {}, slot b is {})",
+                    table.current().a,
+                    table.current().b
+                ));
+            }
+        }
+    }
+}
+
+/// Starts `candidate`; comes back only with the reason why it could not be started.
+fn start(
+    disk: &BootDisk,
+    candidate: &Candidate,
+    release: &str,
+    reasons: &[String],
+    table: &gokrazy_core::slots::Table,
+) -> anyhow::Error {
+    let handover = Handover {
+        slot: Some(candidate.slot),
+        attempt: candidate.attempt,
+        fallback: choice::fallback(table, candidate.slot, reasons),
+        disk: Some(disk.node()),
+    };
+    let attempt = candidate
+        .attempt
+        .map_or(String::new(), |attempt| format!(", attempt {attempt}"));
+    say(
+        Priority::Info,
+        &format!("starting slot {}{attempt}", candidate.slot),
+    );
+    match disk.root_of(candidate.slot) {
+        Ok(device) => root::start(&device, release, &handover),
+        Err(error) => error,
+    }
+}
+
+/// Starts the root that the command line names, as gokrazy does.
+fn start_by_root(
+    disk: &BootDisk,
+    kernel: Option<SlotName>,
+    release: &str,
+    why: &str,
+) -> Result<()> {
+    say(
+        Priority::Warning,
+        &format!("{why}: starting what root= names"),
+    );
+    let handover = Handover {
+        slot: kernel,
+        attempt: None,
+        fallback: kernel.map(|_| why.to_owned()),
+        disk: disk.has_partitions().then(|| disk.node()),
+    };
+    Err(root::start(disk.named_root(), release, &handover))
+}
+
+fn restart() {
+    say(Priority::Warning, "restarting for the other kernel");
+    nix::unistd::sync();
+    // The line above shall reach a serial console before the reset does.
+    thread::sleep(Duration::from_millis(200));
+    let _ = reboot(RebootMode::RB_AUTOBOOT);
+}
+
+fn say(priority: Priority, text: &str) {
+    kmsg::say(Path::new(paths::KMSG), priority, format_args!("{text}"));
+}

@@ -1,0 +1,95 @@
+//! Loads kernel modules with what they depend on; the decisions are in [`crate::modules`].
+
+use std::collections::HashSet;
+use std::ffi::CString;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+
+use crate::modules::{Aliases, Dependencies, name_of};
+
+/// A module could not be loaded.
+#[derive(Debug)]
+pub struct LoadError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "load module {}", self.path.display())
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// The modules of one kernel release.
+#[derive(Debug)]
+pub struct Loader {
+    folder: PathBuf,
+    dependencies: Dependencies,
+    aliases: Aliases,
+    done: HashSet<PathBuf>,
+}
+
+impl Loader {
+    /// The modules below `folder`, as `/lib/modules/<release>`; missing lists count as empty.
+    pub fn open(folder: &Path) -> Self {
+        let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+        Self {
+            folder: folder.to_owned(),
+            dependencies: Dependencies::parse(&read("modules.dep")),
+            aliases: Aliases::parse(&read("modules.alias")),
+            done: HashSet::new(),
+        }
+    }
+
+    /// Whether there is a module of that name (one that is built into the kernel is none).
+    pub fn knows(&self, name: &str) -> bool {
+        !self.dependencies.load_order(name).is_empty()
+    }
+
+    /// Loads `name` and what it needs; what is loaded already is passed over.
+    ///
+    /// # Errors
+    /// The first module that could not be loaded, and why.
+    pub fn load(&mut self, name: &str) -> Result<(), LoadError> {
+        let paths: Vec<PathBuf> = self
+            .dependencies
+            .load_order(name)
+            .into_iter()
+            .map(|path| self.folder.join(path))
+            .collect();
+        for path in paths {
+            if self.done.insert(path.clone()) {
+                load_file(&path).map_err(|source| LoadError { path, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of the modules for the device that `modalias` describes, each once.
+    pub fn modules_for(&self, modalias: &str) -> Vec<String> {
+        let mut names: Vec<String> = self.aliases.modules_for(modalias).map(name_of).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+/// `finit_module(fd, "", 0)`; a module that is there, or whose hardware is not, is no error (as modprobe has it).
+fn load_file(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    match finit_module(file, &CString::default(), ModuleInitFlags::empty()) {
+        Ok(()) | Err(Errno::EEXIST | Errno::ENODEV) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}

@@ -1,0 +1,117 @@
+//! The kernel's announcements of devices (`NETLINK_KOBJECT_UEVENT`), without a daemon between.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt,
+    socket, sockopt,
+};
+
+/// The multicast group on which the kernel itself speaks (udev relays on another).
+const KERNEL_GROUP: u32 = 1;
+
+/// A cold boot announces hundreds of devices at once; the kernel drops what does not fit.
+const RECEIVE_BUFFER: usize = 1024 * 1024;
+
+/// One device that came, as far as we care.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Uevent {
+    /// `add`, `remove`, `change`, `bind` …
+    pub action: String,
+    /// What the device is, for [`crate::modules::Aliases`]; absent for many.
+    pub modalias: Option<String>,
+}
+
+/// A socket that hears the kernel's announcements.
+#[derive(Debug)]
+pub struct UeventSocket {
+    socket: OwnedFd,
+}
+
+impl UeventSocket {
+    /// `socket(AF_NETLINK, SOCK_RAW, NETLINK_KOBJECT_UEVENT)`, non-blocking, bound to the kernel's group.
+    ///
+    /// # Errors
+    /// The errno of making or binding the socket.
+    pub fn open() -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            flags,
+            SockProtocol::NetlinkKObjectUEvent,
+        )?;
+        // A smaller buffer only means that more is lost when many devices come at once.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER);
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, KERNEL_GROUP))?;
+        Ok(Self { socket })
+    }
+
+    /// Waits until something is to be read, at most `limit`.
+    pub fn wait(&self, limit: Duration) {
+        let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        // Interrupted or not, the caller looks again.
+        let _ = poll(
+            &mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)],
+            timeout,
+        );
+    }
+
+    /// The next announcement, or `None` if there is none at the moment.
+    pub fn next(&self) -> Option<Uevent> {
+        let mut buffer = [0; 8192];
+        loop {
+            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Ok(length) => return Some(Uevent::parse(buffer.get(..length).unwrap_or_default())),
+                // Some were lost; what follows is still good.
+                Err(Errno::EINTR | Errno::ENOBUFS) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+impl AsFd for UeventSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Uevent {
+    /// Reads a datagram: a heading, then `KEY=value` texts, each ended by NUL.
+    pub fn parse(datagram: &[u8]) -> Self {
+        let mut event = Self::default();
+        for field in datagram.split(|byte| *byte == 0) {
+            let Ok(text) = std::str::from_utf8(field) else {
+                continue;
+            };
+            match text.split_once('=') {
+                Some(("ACTION", action)) => event.action = action.to_owned(),
+                Some(("MODALIAS", modalias)) => event.modalias = Some(modalias.to_owned()),
+                Some(_) | None => {}
+            }
+        }
+        event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_and_garbage_is_none() {
+        let datagram =
+            b"add@/devices/x\0ACTION=add\0DEVPATH=/devices/x\0MODALIAS=usb:v0525\0SEQNUM=7\0";
+        let want = Uevent {
+            action: "add".to_owned(),
+            modalias: Some("usb:v0525".to_owned()),
+        };
+        assert_eq!(Uevent::parse(datagram), want);
+        assert_eq!(Uevent::parse(b"\xff\xfe=\0\0=x"), Uevent::default());
+    }
+}

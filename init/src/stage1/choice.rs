@@ -1,0 +1,185 @@
+//! Which slot to start, by the table and the running kernel; pure.
+
+use gokrazy_core::slots::{SlotName, SlotState, Table};
+
+/// The kernel that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kernel {
+    /// The slot that it belongs to; unknown if the command line does not say.
+    pub(super) slot: Option<SlotName>,
+    /// Whether the firmware can still be told to take the other one.
+    pub(super) switchable: bool,
+}
+
+/// A slot to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) slot: SlotName,
+    /// Which attempt at a trial slot this is, from 1.
+    pub(super) attempt: Option<u8>,
+    /// What must be on the disk before it is started.
+    pub(super) write_first: Option<Table>,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Start this slot with the running kernel.
+    Start(Candidate),
+    /// Let the firmware take this slot's kernel. The attempt is counted by the stage 1 that comes with it.
+    OtherKernel(SlotName),
+    /// No slot may be started.
+    GiveUp,
+}
+
+/// What to do by the table, with this kernel.
+pub(super) fn next(table: &Table, kernel: Kernel) -> Next {
+    let Some(choice) = table.choose() else {
+        return Next::GiveUp;
+    };
+    match kernel.slot {
+        Some(running) if running != choice.slot && kernel.switchable => {
+            Next::OtherKernel(choice.slot)
+        }
+        Some(_) | None => Next::Start(Candidate {
+            slot: choice.slot,
+            attempt: choice.attempt,
+            write_first: choice.write_first,
+        }),
+    }
+}
+
+/// The table after `slot` turned out to be unusable, ready to be written.
+pub(super) fn condemned(table: &Table, slot: SlotName) -> Table {
+    table.condemned(slot).next()
+}
+
+/// Why `started` runs although the other slot was meant to, for the operator; `None` if nothing went wrong.
+///
+/// The reasons of this boot say more than the table; after a restart for the other kernel only the table is left.
+pub(super) fn fallback(table: &Table, started: SlotName, reasons: &[String]) -> Option<String> {
+    if !reasons.is_empty() {
+        return Some(reasons.join("; "));
+    }
+    let other = started.other();
+    (table.state(other) == SlotState::Bad).then(|| format!("slot {other} did not come up"))
+}
+
+#[cfg(test)]
+mod tests {
+    use gokrazy_core::slots::TRIAL_ATTEMPTS;
+
+    use super::*;
+
+    const KERNEL_A: Kernel = Kernel {
+        slot: Some(SlotName::A),
+        switchable: true,
+    };
+
+    fn both_good() -> Table {
+        Table::new().with(SlotName::B, SlotState::Good)
+    }
+
+    #[test]
+    fn a_good_slot_is_started_by_its_own_kernel() {
+        let want = Candidate {
+            slot: SlotName::A,
+            attempt: None,
+            write_first: None,
+        };
+        assert_eq!(next(&Table::new(), KERNEL_A), Next::Start(want));
+    }
+
+    #[test]
+    fn the_other_kernel_is_asked_for_before_an_attempt_is_counted() {
+        let table = Table::new().installed(SlotName::B);
+        assert_eq!(next(&table, KERNEL_A), Next::OtherKernel(SlotName::B));
+        let kernel_b = Kernel {
+            slot: Some(SlotName::B),
+            switchable: true,
+        };
+        let Next::Start(candidate) = next(&table, kernel_b) else {
+            panic!("not started")
+        };
+        assert_eq!((candidate.slot, candidate.attempt), (SlotName::B, Some(1)));
+        let left = candidate.write_first.unwrap().b;
+        assert_eq!(
+            left,
+            SlotState::Trial {
+                attempts_left: TRIAL_ATTEMPTS - 1
+            }
+        );
+    }
+
+    #[test]
+    fn a_firmware_that_cannot_be_told_does_not_stop_the_boot() {
+        let stuck = Kernel {
+            switchable: false,
+            ..KERNEL_A
+        };
+        let table = Table {
+            preferred: SlotName::B,
+            ..both_good()
+        };
+        assert!(matches!(
+            next(&table, stuck),
+            Next::Start(Candidate {
+                slot: SlotName::B,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn an_unusable_slot_gives_way_to_the_other_and_at_last_to_nothing() {
+        let table = condemned(&both_good(), SlotName::A);
+        assert_eq!(next(&table, KERNEL_A), Next::OtherKernel(SlotName::B));
+        assert_eq!(
+            next(&condemned(&table, SlotName::B), KERNEL_A),
+            Next::GiveUp
+        );
+    }
+
+    /// Power is cut at each write, in every combination: the machine always finds a slot, and no trial is started
+    /// more often than it may.
+    #[test]
+    fn power_cuts_never_lose_the_good_slot() {
+        for cut_mask in 0_u32..64 {
+            let mut stored = Table::new().installed(SlotName::B).next();
+            let mut starts_of_b = 0;
+            for boot in 0..8 {
+                let Next::Start(candidate) = next(
+                    &stored,
+                    Kernel {
+                        slot: None,
+                        switchable: false,
+                    },
+                ) else {
+                    panic!("nothing to start with mask {cut_mask:b}")
+                };
+                let written = cut_mask >> boot & 1 == 0 || candidate.write_first.is_none();
+                if !written {
+                    continue;
+                }
+                stored = candidate.write_first.unwrap_or(stored);
+                starts_of_b += u8::from(candidate.slot == SlotName::B);
+            }
+            assert!(starts_of_b <= TRIAL_ATTEMPTS, "mask {cut_mask:b}");
+        }
+    }
+
+    #[test]
+    fn the_operator_learns_why() {
+        let table = condemned(&both_good(), SlotName::A);
+        assert_eq!(
+            fallback(&table, SlotName::B, &[]),
+            Some("slot a did not come up".to_owned())
+        );
+        let reasons = ["slot a: mount /dev/x2: bad superblock".to_owned()];
+        assert_eq!(
+            fallback(&table, SlotName::B, &reasons),
+            Some(reasons[0].clone())
+        );
+        assert_eq!(fallback(&both_good(), SlotName::A, &[]), None);
+    }
+}

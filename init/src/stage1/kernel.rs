@@ -1,0 +1,128 @@
+//! Tells the Pi's firmware which kernel to take: one byte in `config.txt`, written in place with its sector.
+//!
+//! The file stays where it lies and as long as it is, so a power cut leaves the old line or the new one.
+//! Mounting the partition and replacing the file would touch its folder and allocation table too.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Context, Result, anyhow, bail};
+use gokrazy_core::fat;
+use gokrazy_core::layout::{BOOT, SECTOR_BYTES};
+use gokrazy_core::slots::SlotName;
+
+use super::disk::BootDisk;
+
+/// What the firmware reads first.
+const CONFIG: &str = "CONFIG.TXT";
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Selected {
+    /// The firmware will take the other kernel at its next start.
+    Changed,
+    /// It had been told so before.
+    Already,
+}
+
+/// Makes `config.txt` name the kernel folder of `slot`, on the disk when the call returns.
+pub(super) fn select(disk: &BootDisk, slot: SlotName) -> Result<Selected> {
+    let node = disk.node();
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&node)
+        .with_context(|| format!("open {node}"))?;
+    let start = disk.start_of(BOOT.number)?;
+    let found = fat::find_in_root(&mut file, start, CONFIG)
+        .with_context(|| format!("look for {CONFIG}"))?;
+    let found = found.ok_or_else(|| {
+        anyhow!("the boot partition has no {CONFIG}: this firmware is told otherwise")
+    })?;
+    let length = usize::try_from(u64::from(found.bytes).min(SECTOR_BYTES)).unwrap_or(0);
+    let mut sector = vec![0; usize::try_from(SECTOR_BYTES).unwrap_or(512)];
+    file.read_exact_at(&mut sector, found.offset)
+        .with_context(|| format!("read {CONFIG}"))?;
+    match edit(&mut sector, length, slot) {
+        None => bail!("the first 512 bytes of {CONFIG} have no line os_prefix=A/ or os_prefix=B/"),
+        Some(Selected::Already) => return Ok(Selected::Already),
+        Some(Selected::Changed) => {}
+    }
+    file.write_all_at(&sector, found.offset)
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("write {CONFIG}"))?;
+    Ok(Selected::Changed)
+}
+
+/// Changes the folder's letter in the last `os_prefix` line, the one that counts; `None` if there is no such line.
+fn edit(sector: &mut [u8], length: usize, slot: SlotName) -> Option<Selected> {
+    const KEY: &[u8] = b"os_prefix=";
+    let text = sector.get(..length)?;
+    let line_at = |at: usize| at == 0 || text.get(at.wrapping_sub(1)) == Some(&b'\n');
+    let key = text
+        .windows(KEY.len())
+        .enumerate()
+        .rev()
+        .find(|(at, window)| *window == KEY && line_at(*at))?
+        .0;
+    let at = key.checked_add(KEY.len())?;
+    let [now @ (b'A' | b'B'), b'/', ..] = text.get(at..)? else {
+        return None;
+    };
+    let wanted = *slot.kernel_folder().as_bytes().first()?;
+    if *now == wanted {
+        return Some(Selected::Already);
+    }
+    *sector.get_mut(at)? = wanted;
+    Some(Selected::Changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, slot: SlotName, want: Option<(Selected, &str)>) {
+        let mut sector = text.as_bytes().to_vec();
+        let length = sector.len();
+        let got = edit(&mut sector, length, slot);
+        let got = got.map(|selected| (selected, String::from_utf8(sector).unwrap()));
+        assert_eq!(
+            got,
+            want.map(|(selected, text)| (selected, text.to_owned()))
+        );
+    }
+
+    #[test]
+    fn one_letter_changes() {
+        let text = "# os_prefix=A/\nos_prefix=A/\narm_64bit=1\n";
+        check(
+            text,
+            SlotName::B,
+            Some((
+                Selected::Changed,
+                "# os_prefix=A/\nos_prefix=B/\narm_64bit=1\n",
+            )),
+        );
+        check(text, SlotName::A, Some((Selected::Already, text)));
+    }
+
+    #[test]
+    fn the_last_line_counts() {
+        let want = "os_prefix=A/\nos_prefix=A/\n";
+        check(
+            "os_prefix=A/\nos_prefix=B/\n",
+            SlotName::A,
+            Some((Selected::Changed, want)),
+        );
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        check("", SlotName::B, None);
+        check("arm_64bit=1\n", SlotName::B, None);
+        check("os_prefix=kernels/\n", SlotName::B, None);
+        check("os_prefix=A", SlotName::B, None);
+        check("no_os_prefix=A/\n", SlotName::B, None);
+    }
+}

@@ -1,0 +1,185 @@
+//! Mounts the root, checks it, and moves into it.
+
+use std::env;
+use std::ffi::CString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use gokrazy_core::paths;
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
+use nix::unistd::{chdir, chroot, execve};
+
+use super::Handover;
+
+/// Where the root is mounted before we move into it.
+const NEW_ROOT: &str = "/newroot";
+/// Stage 2, as a path in the root.
+const INIT: &str = "/gokrazy/init";
+/// `RAMFS_MAGIC` of `<linux/magic.h>`: an initramfs lies in one, or in a tmpfs.
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
+
+/// What the initramfs consists of; it is removed before the switch, for its memory would be lost otherwise.
+const INITRAMFS_CONTENT: [&str; 3] = ["/init", "/lib", "/etc"];
+
+/// Whether the root is an initramfs made for us.
+pub(super) fn is_initramfs() -> bool {
+    let in_memory =
+        statfs("/").is_ok_and(|fs| [RAMFS_MAGIC, TMPFS_MAGIC].contains(&fs.filesystem_type()));
+    in_memory && Path::new(NEW_ROOT).is_dir()
+}
+
+/// Mounts devices, processes and the system tree; what is mounted already stays.
+pub(super) fn mount_early() -> Result<()> {
+    for (kind, target) in [
+        ("devtmpfs", paths::DEV),
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("tmpfs", "/run"),
+    ] {
+        let flags = MsFlags::MS_NOSUID
+            | if kind == "devtmpfs" {
+                MsFlags::empty()
+            } else {
+                MsFlags::MS_NODEV
+            };
+        let data = if kind == "tmpfs" {
+            Some("mode=0755")
+        } else {
+            None
+        };
+        match mount(Some(kind), target, Some(kind), flags, data) {
+            Ok(()) | Err(Errno::EBUSY) => {}
+            Err(errno) => return Err(anyhow!(errno).context(format!("mount {target}"))),
+        }
+    }
+    Ok(())
+}
+
+/// The kernel's release, which names the folder of its modules (uname(2)).
+pub(super) fn kernel_release() -> Result<String> {
+    let names = nix::sys::utsname::uname().context("ask for the kernel's release")?;
+    names
+        .release()
+        .to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| anyhow!("the kernel's release is no text"))
+}
+
+/// Mounts `device` as root and becomes its init; comes back only with the reason why not.
+pub(super) fn start(device: &Path, release: &str, handover: &Handover) -> anyhow::Error {
+    match prepare(device, release) {
+        Err(error) => {
+            // What is not mounted cannot be unmounted, and that is fine.
+            let _ = umount2(NEW_ROOT, MntFlags::MNT_DETACH);
+            error
+        }
+        Ok(()) => match switch(handover) {
+            Ok(never) => match never {},
+            Err(error) => error,
+        },
+    }
+}
+
+fn prepare(device: &Path, release: &str) -> Result<()> {
+    mount(
+        Some(device),
+        NEW_ROOT,
+        Some("squashfs"),
+        MsFlags::MS_RDONLY,
+        None::<&str>,
+    )
+    .with_context(|| format!("mount {} as squashfs", device.display()))?;
+    let inside = |path: &str| PathBuf::from(format!("{NEW_ROOT}{path}"));
+    if !inside(INIT).is_file() {
+        return Err(anyhow!("{} has no {INIT}", device.display()));
+    }
+    let modules = inside(paths::MODULES).join(release);
+    if !modules.is_dir() {
+        return Err(anyhow!(
+            "{} has no modules for kernel {release}",
+            device.display()
+        ));
+    }
+    Ok(())
+}
+
+fn switch(handover: &Handover) -> Result<std::convert::Infallible> {
+    for target in [paths::DEV, "/proc", "/sys", "/run"] {
+        let moved = format!("{NEW_ROOT}{target}");
+        mount(
+            Some(target),
+            moved.as_str(),
+            None::<&str>,
+            MsFlags::MS_MOVE,
+            None::<&str>,
+        )
+        .with_context(|| format!("move {target} into the root"))?;
+    }
+    for path in INITRAMFS_CONTENT {
+        // What stays only costs memory.
+        let _ = fs::remove_dir_all(path).or_else(|_| fs::remove_file(path));
+    }
+    chdir(NEW_ROOT).context("enter the root")?;
+    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).context("move the root")?;
+    chroot(".")
+        .and_then(|()| chdir("/"))
+        .context("change the root")?;
+    execve(
+        &CString::new(INIT)?,
+        &[CString::new(INIT)?],
+        &environment(handover)?,
+    )
+    .context("start stage 2")
+}
+
+fn environment(handover: &Handover) -> Result<Vec<CString>> {
+    let own = [
+        ("GOKRAZY_SLOT", handover.slot.map(|slot| slot.to_string())),
+        (
+            "GOKRAZY_ATTEMPT",
+            handover.attempt.map(|attempt| attempt.to_string()),
+        ),
+        ("GOKRAZY_FALLBACK", handover.fallback.clone()),
+        ("GOKRAZY_DISK", handover.disk.clone()),
+    ];
+    let given = env::vars().filter(|(key, _)| !key.starts_with("GOKRAZY_"));
+    let own = own
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    given
+        .chain(own)
+        .map(|(key, value)| Ok(CString::new(format!("{key}={value}"))?))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use gokrazy_core::slots::SlotName;
+
+    use super::*;
+
+    #[test]
+    fn stage_2_learns_what_was_chosen() {
+        let handover = Handover {
+            slot: Some(SlotName::B),
+            attempt: Some(2),
+            fallback: None,
+            disk: None,
+        };
+        let environment = environment(&handover).unwrap();
+        let has = |text: &str| {
+            environment
+                .iter()
+                .any(|entry| entry.to_bytes() == text.as_bytes())
+        };
+        assert!(has("GOKRAZY_SLOT=b") && has("GOKRAZY_ATTEMPT=2"));
+        assert!(
+            !environment
+                .iter()
+                .any(|entry| entry.to_bytes().starts_with(b"GOKRAZY_FALLBACK"))
+        );
+    }
+}
