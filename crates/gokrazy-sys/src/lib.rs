@@ -11,6 +11,7 @@
 
 pub mod capability;
 pub mod clock;
+pub mod entropy;
 pub mod packet;
 pub mod passing;
 pub mod process;
