@@ -124,3 +124,12 @@ pub const DEV: &str = "/dev";
 
 /// The devices that the kernel knows, as a tree.
 pub const SYS_DEVICES: &str = "/sys/devices";
+
+/// The kernel's random pool: takes bytes and credit, never blocks (random(4)).
+pub const URANDOM: &str = "/dev/urandom";
+
+/// The kernel's random pool: readable, for poll(2), once it is initialised (random(4)).
+pub const RANDOM: &str = "/dev/random";
+
+/// The size of the kernel's random pool in bits (random(4)).
+pub const RANDOM_POOLSIZE: &str = "/proc/sys/kernel/random/poolsize";

@@ -1,9 +1,4 @@
 //! The request of `RNDADDENTROPY` against the C header of this machine, by the C compiler.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test's helpers may fail the test"
-)]
 
 use std::io::Write;
 use std::process::{Command, Stdio};
