@@ -4,6 +4,7 @@
 //! missing.
 //! What each level means stands in `docs/testing.md`.
 
+mod browser;
 mod cargo;
 mod machine;
 mod report;
@@ -35,10 +36,18 @@ enum Level {
     Process,
     /// Images in emulated machines. Needs root.
     Machine,
+    /// The page in headless Chromium.
+    Browser,
 }
 
 impl Level {
-    const ALL: [Self; 4] = [Self::Style, Self::Pure, Self::Process, Self::Machine];
+    const ALL: [Self; 5] = [
+        Self::Style,
+        Self::Pure,
+        Self::Process,
+        Self::Machine,
+        Self::Browser,
+    ];
 
     fn run(self, workspace: &Workspace, report: &mut Report) {
         match self {
@@ -46,6 +55,7 @@ impl Level {
             Self::Pure => cargo::run(workspace, report, "unit tests", &["--lib", "--bins"]),
             Self::Process => process_tests(workspace, report),
             Self::Machine => machine::run(workspace, report),
+            Self::Browser => browser::run(workspace, report),
         }
     }
 }
