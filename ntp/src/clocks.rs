@@ -14,8 +14,8 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 use rsntp::LeapIndicator;
 
+use crate::action::{Moment, Steering};
 use crate::discipline::to_kernel;
-use crate::machine::{Moment, Steering};
 use crate::wall::{Mono, Wall};
 
 /// Both clocks now, read so close together that their difference means something.

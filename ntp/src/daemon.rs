@@ -15,14 +15,18 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 
+use crate::action::{Action, Applied, Moment};
 use crate::args::Config;
 use crate::clocks;
-use crate::discipline::{Discipline, from_kernel, to_kernel};
 use crate::limits;
-use crate::machine::{Action, Applied, Earlier, Machine, Moment};
-use crate::names::{DEFAULT_POOL, Spec};
+use crate::log::log;
+use crate::machine::Machine;
+use crate::names::Spec;
 use crate::packet::Span;
+use crate::report::Earlier;
 use crate::resolve::Resolver;
+use crate::server::ServerId;
+use crate::start::{discipline, set_from_memory, sources};
 use crate::store::Store;
 use crate::wall::Mono;
 use crate::watch::{self, Watch};
@@ -66,7 +70,7 @@ pub fn keep(config: &Config) -> Result<()> {
     let mut daemon = Daemon::start(config)?;
     while daemon.turn()? {}
     daemon.save(clocks::moment());
-    eprintln!("ended; time and drift are saved");
+    log("ended; time and drift are saved");
     Ok(())
 }
 
@@ -103,14 +107,14 @@ impl Daemon {
         let earlier = Earlier::of(store.clock().as_ref(), boot_id);
         let watch = Watch::new(&store.leases());
         let specs = sources(&store, config.dhcp, &config.servers);
-        eprintln!(
+        log(format_args!(
             "asking {}",
             specs
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join(", ")
-        );
+        ));
         let mut daemon = Self {
             span,
             rtc: config.rtc.clone(),
@@ -175,6 +179,9 @@ impl Daemon {
         if self.machine.deadline().is_some_and(|at| at <= moment.now) {
             let actions = self.machine.on_deadline(moment, &mut chance);
             self.perform(actions)?;
+            if self.watch.arm() {
+                self.calm_at = Some(moment.now);
+            }
         }
         if self.save_at <= moment.now {
             self.save_at = moment.now + SAVE_EVERY;
@@ -217,7 +224,7 @@ impl Daemon {
         PollTimeout::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(PollTimeout::MAX)
     }
 
-    fn receive(&mut self, moment: Moment) -> Vec<(crate::server::ServerId, Answer)> {
+    fn receive(&mut self, moment: Moment) -> Vec<(ServerId, Answer)> {
         let span = self.span;
         let mut answers = Vec::new();
         self.pending
@@ -253,7 +260,10 @@ impl Daemon {
                     self.pending.retain(|pending| pending.id != id);
                     match Pending::send(id, address, nonce()?) {
                         Ok(pending) => self.pending.push(pending),
-                        Err(_) => self.machine.on_unsent(id, clocks::monotonic()),
+                        Err(error) => {
+                            let now = clocks::monotonic();
+                            queue.extend(self.machine.on_unsent(id, &error.to_string(), now));
+                        }
                     }
                 }
                 Action::Forget(id) => self.pending.retain(|pending| pending.id != id),
@@ -276,7 +286,7 @@ impl Daemon {
                 }
                 Action::Publish(state) => self.publish(&state),
                 Action::WriteRtc => self.write_rtc(),
-                Action::Log(line) => eprintln!("{line}"),
+                Action::Log(line) => log(line),
             }
         }
         Ok(())
@@ -306,10 +316,10 @@ impl Daemon {
             && let Err(error) = clocks::write_rtc(path, clocks::wall())
         {
             if error.kind() != io::ErrorKind::NotFound {
-                eprintln!(
+                log(format_args!(
                     "cannot set the hardware clock {}: {error}; it is left alone",
                     path.display()
-                );
+                ));
             }
             self.rtc = None;
         }
@@ -320,10 +330,10 @@ impl Daemon {
         if let Err(error) = &result
             && !self.unpublished
         {
-            eprintln!(
+            log(format_args!(
                 "cannot publish the state of the clock: {error}: {}",
                 error.io_error()
-            );
+            ));
         }
         self.unpublished = result.is_err();
     }
@@ -340,8 +350,8 @@ impl Daemon {
             .map(|error: ReplaceError| format!("{error}: {}", error.io_error()));
         if told != self.unwritable {
             match &told {
-                Some(reason) => eprintln!("cannot save time and drift: {reason}"),
-                None => eprintln!("time and drift can be saved again"),
+                Some(reason) => log(format_args!("cannot save time and drift: {reason}")),
+                None => log("time and drift can be saved again"),
             }
         }
         self.unwritable = told;
@@ -366,53 +376,4 @@ impl Daemon {
 struct Ready {
     ended: bool,
     changed: bool,
-}
-
-/// Never starts before the newest time that is known to be past.
-fn set_from_memory(store: &Store, rtc: Option<&std::path::Path>, span: Span) {
-    let rtc = rtc.and_then(|path| clocks::read_rtc(path).ok());
-    let now = clocks::wall();
-    let Some(target) = limits::start(now, store.time(), rtc, span) else {
-        return;
-    };
-    match clocks::set(target) {
-        Ok(()) => {
-            eprintln!("the clock said {now}; set to {target}, the newest time known to be past")
-        }
-        Err(error) => {
-            eprintln!("the clock says {now}, which cannot be; cannot set it to {target}: {error}")
-        }
-    }
-}
-
-/// The frequency from the drift file, else what the kernel has.
-fn discipline(store: &Store, now: Mono) -> Discipline {
-    let kernel = gokrazy_sys::clock::read().map_or(0.0, |clock| from_kernel(clock.frequency));
-    let Some(frequency) = store.drift() else {
-        return Discipline::new(now, kernel, false);
-    };
-    if gokrazy_sys::clock::set_frequency(to_kernel(frequency)).is_err() {
-        return Discipline::new(now, kernel, false);
-    }
-    eprintln!("frequency {:+.3} ppm from the drift file", frequency * 1e6);
-    Discipline::new(now, frequency, true)
-}
-
-/// DHCP's servers, else the configured ones, else the pool.
-fn sources(store: &Store, dhcp: bool, configured: &[Spec]) -> Vec<Spec> {
-    let leased = if dhcp {
-        store.lease_servers()
-    } else {
-        Vec::new()
-    };
-    if !leased.is_empty() {
-        return leased;
-    }
-    if !configured.is_empty() {
-        return configured.to_vec();
-    }
-    DEFAULT_POOL
-        .iter()
-        .filter_map(|name| name.parse().ok())
-        .collect()
 }

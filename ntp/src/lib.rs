@@ -6,35 +6,43 @@
 //! | [`wall`] | yes | civil time, NTP timestamps and their eras |
 //! | [`packet`] | yes | request, reply, every check of a reply |
 //! | [`filter`] | yes | one server's recent samples |
-//! | [`select`] | yes | who tells the truth |
-//! | [`server`], [`names`], [`pool`] | yes | who is asked when |
+//! | [`select`], [`votes`] | yes | who tells the truth |
+//! | [`server`], [`names`], [`pool`], [`poll`] | yes | who is asked when |
 //! | [`discipline`] | yes | what the oscillator does, and the correction |
 //! | [`limits`] | yes | when the clock may be set, and to what |
-//! | [`machine`] | yes | all of these: events in, actions out |
+//! | [`report`] | yes | what is claimed of the clock |
+//! | [`machine`], [`action`] | yes | all of these: events in, actions out |
 //! | [`clocks`] | | the machine's clocks |
 //! | [`wire`], [`resolve`], [`watch`] | | sockets, lookups, routes and leases |
-//! | [`store`] | | the files |
+//! | [`store`], [`log`] | | the files, and the operator |
+//! | [`start`] | | the clock's floor, the frequency, the servers |
 //! | [`daemon`] | | the loop: wait, ask the machine, obey |
 //! | [`query`] | | `--query` |
 //!
 //! Nothing here waits for another daemon: leases are read if they are there, and the state is published for whoever
 //! wants it.
 
+pub mod action;
 pub mod args;
 pub mod clocks;
 pub mod daemon;
 pub mod discipline;
 pub mod filter;
 pub mod limits;
+pub mod log;
 pub mod machine;
 pub mod names;
 pub mod packet;
+pub mod poll;
 pub mod pool;
 pub mod query;
+pub mod report;
 pub mod resolve;
 pub mod select;
 pub mod server;
+pub mod start;
 pub mod store;
+pub mod votes;
 pub mod wall;
 pub mod watch;
 pub mod wire;

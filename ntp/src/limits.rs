@@ -52,6 +52,22 @@ pub enum Judgement {
     Impossible,
 }
 
+impl Judgement {
+    /// What the operator is told when a step by `offset` nanoseconds is refused.
+    pub fn describe(self, offset: i64) -> String {
+        let seconds = offset as f64 / SECOND as f64;
+        match self {
+            Self::Impossible => {
+                format!("servers ask for {seconds:+.3} s: refused, outside this build's lifetime")
+            }
+            Self::TooFar | Self::Step => format!(
+                "servers ask for {seconds:+.3} s: too far, refused until a majority has insisted for {} s",
+                PERSISTENCE.as_secs()
+            ),
+        }
+    }
+}
+
 /// A claim that was refused as too far, and since when it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {

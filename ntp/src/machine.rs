@@ -18,80 +18,25 @@
 use std::net::SocketAddr;
 
 use gokrazy_core::clock::ClockState;
-use rsntp::{KissCode, LeapIndicator};
 
-use crate::discipline::{Correction, Discipline, Verdict};
-use crate::filter::{Estimate, Sample};
+use crate::action::{Action, Applied, Moment, Steering};
+use crate::discipline::{Discipline, Verdict};
+use crate::filter::Sample;
 use crate::limits::{self, Claim, History, Judgement};
 use crate::names::Spec;
 use crate::packet::{Refusal, Span};
+use crate::poll::Poll;
 use crate::pool::Pool;
+use crate::report::{Earlier, Report};
 use crate::select::{Agreement, select};
-use crate::server::{MAX_POLL, MIN_POLL, ServerId};
-use crate::wall::{Mono, SECOND, Wall};
+use crate::server::ServerId;
+use crate::wall::{Mono, SECOND};
 
 /// How long the best of the first samples is taken before the filter goes on: the burst and its last answer.
 const SETTLE: Mono = Mono::from_secs(10);
 
-/// An error bound above this is no synchronisation, in nanoseconds.
-const WORTHLESS: u64 = 1_000_000_000;
-
 /// How long servers without a majority leave the clock synchronised: five polls.
 const DISCORD: Mono = Mono::from_secs(5 * 68);
-
-/// Expected phase error at the next poll above which the interval shrinks, in seconds.
-const POLL_ERROR: f64 = 250e-6;
-
-/// What the shell is to do.
-#[must_use]
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Ask a server.
-    Send(ServerId, SocketAddr),
-    /// Stop listening for a server's answer.
-    Forget(ServerId),
-    /// Look up a name; then [`Machine::on_names`].
-    Resolve(Spec),
-    /// Set the clock forward by so many nanoseconds; then [`Machine::on_applied`].
-    Step(i64),
-    /// Steer the clock; then [`Machine::on_applied`].
-    Steer(Steering),
-    /// Publish the state.
-    Publish(ClockState),
-    /// Write the hardware clock.
-    WriteRtc,
-    /// Tell the operator.
-    Log(String),
-}
-
-/// A correction, with what the kernel is told beside it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Steering {
-    /// Frequency and phase.
-    pub correction: Correction,
-    /// Bound of the clock's error, in nanoseconds.
-    pub bound: u64,
-    /// What the servers say of leap seconds.
-    pub leap: LeapIndicator,
-}
-
-/// What the shell has done to the clock, if the kernel let it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Applied {
-    /// A step.
-    Step(i64),
-    /// A steering.
-    Steer(Steering),
-}
-
-/// The two clocks at an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
-    /// Monotonic time.
-    pub now: Mono,
-    /// Civil time as our clock has it.
-    pub wall: Wall,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -120,12 +65,8 @@ pub struct Machine {
     claim: Option<Claim>,
     /// Samples in a row that ask for a step while running.
     far: u8,
-    poll: u8,
-    /// Good samples since the interval was last changed.
-    steady: usize,
-    state: ClockState,
-    /// Bound of the error at the time of the last correction.
-    bound: (Mono, u64),
+    poll: Poll,
+    report: Report,
     /// Whether the kernel refuses to be told the time.
     powerless: bool,
 }
@@ -151,14 +92,8 @@ impl Machine {
             trouble: Trouble::None,
             claim: None,
             far: 0,
-            poll: MIN_POLL,
-            steady: 0,
-            state: ClockState {
-                first_since: earlier.first_since,
-                boot_id: earlier.boot_id,
-                ..ClockState::default()
-            },
-            bound: (now, 0),
+            poll: Poll::new(),
+            report: Report::new(now, earlier),
             powerless: false,
         }
     }
@@ -170,7 +105,7 @@ impl Machine {
 
     /// The state as published last.
     pub fn state(&self) -> &ClockState {
-        &self.state
+        self.report.state()
     }
 
     /// The oscillator as it is known.
@@ -180,13 +115,14 @@ impl Machine {
 
     /// Requests and lookups that are due; `chance` gives numbers from 0 to 1.
     pub fn on_deadline(&mut self, moment: Moment, chance: &mut dyn FnMut() -> f64) -> Vec<Action> {
-        let mut actions = self.pool.due(moment.now, self.poll, chance);
+        let mut actions = self.pool.due(moment.now, self.poll.exponent(), chance);
         self.discipline.advance(moment.now);
         if self.phase == Phase::Deciding {
             // The wait for a silent server may just have ended, and its vote with it.
             self.decide(None, moment, &mut actions);
         }
-        self.doubt(moment.now, &mut actions);
+        self.report
+            .doubt(moment.now, self.discipline.drift_bound(), &mut actions);
         actions
     }
 
@@ -217,34 +153,14 @@ impl Machine {
     }
 
     /// A request could not leave.
-    pub fn on_unsent(&mut self, id: ServerId, now: Mono) {
-        if let Some(server) = self.pool.get(id) {
-            server.unsent(now);
-        }
+    pub fn on_unsent(&mut self, id: ServerId, reason: &str, now: Mono) -> Vec<Action> {
+        self.pool.unsent(id, reason, now)
     }
 
     /// A server answered with something other than the time.
     pub fn on_refused(&mut self, id: ServerId, refusal: Refusal, now: Mono) -> Vec<Action> {
-        let poll = self.poll;
-        let Some(server) = self.pool.get(id) else {
-            return Vec::new();
-        };
         match refusal {
-            Refusal::Kiss(KissCode::RateExceeded) => {
-                server.rate_limited(now, poll);
-                vec![Action::Log(format!(
-                    "{} asks for fewer requests",
-                    server.address
-                ))]
-            }
-            Refusal::Kiss(KissCode::AccessDenied) => {
-                server.denied();
-                let line = format!(
-                    "{} denies us service; it is not asked again",
-                    server.address
-                );
-                vec![Action::Log(line)]
-            }
+            Refusal::Kiss(code) => self.pool.kissed(id, code, now, self.poll.exponent()),
             _ => Vec::new(),
         }
     }
@@ -258,7 +174,9 @@ impl Machine {
             return actions;
         };
         server.filter.push(sample, corrected);
-        server.answered(moment.now);
+        if server.answered(moment.now) {
+            actions.push(Action::Log(format!("{} answers", server.address)));
+        }
         self.decide(Some((id, sample)), moment, &mut actions);
         actions
     }
@@ -269,12 +187,12 @@ impl Machine {
         self.discipline.stepped(jump);
         self.pool.start_over(moment.now);
         self.phase = Phase::Deciding;
-        self.poll = MIN_POLL;
+        self.poll = Poll::new();
         let seconds = jump as f64 / SECOND as f64;
         let mut actions = vec![Action::Log(format!(
             "the clock was moved by {seconds:+.3} s, not by us; asking again"
         ))];
-        self.lose(&mut actions, None);
+        self.report.lose(None, &mut actions);
         actions
     }
 
@@ -310,9 +228,7 @@ impl Machine {
             actions.push(Action::Log(line));
         }
         self.discipline.not_taken();
-        self.state.synchronised = false;
-        self.state.since = None;
-        actions.push(Action::Publish(self.state.clone()));
+        self.report.powerless(&mut actions);
         actions
     }
 
@@ -332,27 +248,13 @@ impl Machine {
     }
 
     fn on_steered(&mut self, steering: &Steering, moment: Moment, actions: &mut Vec<Action>) {
-        self.bound = (moment.now, steering.bound);
         self.history = History::Synchronised;
         if self.phase == Phase::Deciding {
             self.phase = Phase::Settling {
                 until: moment.now + SETTLE,
             };
         }
-        let wall = moment.wall.seconds();
-        self.state.frequency_ppb = Some((steering.correction.frequency * 1e9) as i64);
-        self.state.first_since.get_or_insert(wall);
-        if !self.state.synchronised {
-            self.state.synchronised = true;
-            self.state.since = Some(wall);
-            let source = self.state.source.as_deref().unwrap_or("?");
-            let bound = steering.bound as f64 / SECOND as f64;
-            actions.push(Action::Log(format!(
-                "synchronised to {source}, error at most {bound:.6} s"
-            )));
-            actions.push(Action::WriteRtc);
-        }
-        actions.push(Action::Publish(self.state.clone()));
+        self.report.steered(steering, moment, actions);
     }
 
     /// Looks for a majority, and acts on it.
@@ -368,7 +270,7 @@ impl Machine {
             Phase::Settling { .. } | Phase::Running => estimates.len(),
         };
         let Some(agreement) = select(&estimates, voters) else {
-            self.on_discord(estimates.len(), moment.now, actions);
+            self.on_discord(estimates.len(), moment, actions);
             return;
         };
         let truechimers: Vec<ServerId> = agreement
@@ -385,7 +287,10 @@ impl Machine {
         ) else {
             return;
         };
-        self.describe(*best, estimate, &agreement, moment);
+        if let Some(server) = self.pool.get(*best) {
+            self.report
+                .measured(server.address, estimate, &agreement, moment);
+        }
         if agreement.offset.unsigned_abs() >= limits::STEP
             && agreement.offset.unsigned_abs() > agreement.bound
         {
@@ -420,24 +325,24 @@ impl Machine {
         }
         let Some((id, sample)) = newest else { return };
         let sigma = self.pool.deviation(id);
-        match self.discipline.measure(sample.offset, sigma, sample.delay) {
+        let apart = sample.offset.saturating_sub(self.discipline.offset());
+        // What a server may honestly be off is bounded by its own claim; more is no bias.
+        if apart.unsigned_abs() <= sample.distance() {
+            self.pool.learn_bias(id, apart);
+        }
+        let offset = sample.offset.saturating_sub(self.pool.bias(id));
+        match self.discipline.measure(offset, sigma, sample.delay) {
             Verdict::Spike => return,
-            Verdict::Persistent => self.shorten_poll(MIN_POLL),
-            Verdict::Accepted(_) => self.adapt_poll(sigma),
+            Verdict::Persistent => self.poll = Poll::new(),
+            Verdict::Accepted(_) => self.poll.adapt(&self.discipline, sigma, self.pool.len()),
         }
         self.steer(agreement, actions);
     }
 
     fn steer(&mut self, agreement: &Agreement, actions: &mut Vec<Action>) {
-        let correction = self.discipline.correction(self.poll);
+        let correction = self.discipline.correction(self.poll.exponent());
         let leap = self.pool.leap();
-        self.state.leap = match leap {
-            LeapIndicator::LastMinuteHas61Seconds => Some("insert".to_owned()),
-            LeapIndicator::LastMinuteHas59Seconds => Some("delete".to_owned()),
-            LeapIndicator::NoWarning | LeapIndicator::AlarmCondition => None,
-        };
         let bound = agreement.bound + correction.slew.unsigned_abs();
-        self.state.error_bound_ns = Some(bound);
         actions.push(Action::Steer(Steering {
             correction,
             bound,
@@ -458,17 +363,17 @@ impl Machine {
                 actions.push(Action::Step(offset));
             }
             refused => {
-                self.shorten_poll(MIN_POLL);
+                self.poll = Poll::new();
                 if self.trouble != Trouble::Refused(refused) {
                     self.trouble = Trouble::Refused(refused);
-                    actions.push(Action::Log(refusal_line(refused, offset)));
+                    actions.push(Action::Log(refused.describe(offset)));
                 }
-                self.lose(actions, None);
+                self.report.lose(None, actions);
             }
         }
     }
 
-    fn on_discord(&mut self, speakers: usize, now: Mono, actions: &mut Vec<Action>) {
+    fn on_discord(&mut self, speakers: usize, moment: Moment, actions: &mut Vec<Action>) {
         if speakers < 2 || (self.phase == Phase::Deciding && self.pool.awaited() > 0) {
             return;
         }
@@ -478,104 +383,12 @@ impl Machine {
                 actions.push(Action::Log(format!(
                     "no majority among {speakers} servers; the clock is left alone"
                 )));
-                now
+                moment.now
             }
         };
         self.trouble = Trouble::NoMajority { since };
-        if now.saturating_sub(since) >= DISCORD {
-            self.lose(actions, Some("servers disagree"));
+        if moment.now.saturating_sub(since) >= DISCORD {
+            self.report.lose(Some("servers disagree"), actions);
         }
-    }
-
-    /// Synchronisation ends when the error can have become too large.
-    fn doubt(&mut self, now: Mono, actions: &mut Vec<Action>) {
-        let (at, bound) = self.bound;
-        let grown = now.saturating_sub(at).as_secs_f64() * self.discipline.drift_bound();
-        if bound + (grown * 1e9) as u64 > WORTHLESS {
-            self.lose(actions, Some("no server for too long"));
-        }
-    }
-
-    fn lose(&mut self, actions: &mut Vec<Action>, reason: Option<&str>) {
-        if !self.state.synchronised {
-            return;
-        }
-        self.state.synchronised = false;
-        self.state.since = None;
-        if let Some(reason) = reason {
-            actions.push(Action::Log(format!("no longer synchronised: {reason}")));
-        }
-        actions.push(Action::Publish(self.state.clone()));
-    }
-
-    fn describe(
-        &mut self,
-        best: ServerId,
-        estimate: &Estimate,
-        agreement: &Agreement,
-        moment: Moment,
-    ) {
-        self.state.source = self.pool.get(best).map(|server| server.address.to_string());
-        self.state.stratum = Some(estimate.stratum);
-        self.state.offset_ns = Some(agreement.offset);
-        self.state.error_bound_ns = Some(agreement.bound + agreement.offset.unsigned_abs());
-        self.state.updated = Some(moment.wall.seconds());
-    }
-
-    fn adapt_poll(&mut self, sigma: f64) {
-        let limit = POLL_ERROR.max(sigma.min(10e6) / 4e9);
-        let error_at = |poll: u8| self.discipline.predicted(f64::from(1_u32 << poll));
-        if error_at(self.poll) > 2.0 * limit {
-            self.shorten_poll(self.poll - 1);
-            return;
-        }
-        self.steady += 1;
-        if self.steady >= 8 * self.pool.len().max(1)
-            && self.poll < MAX_POLL
-            && error_at(self.poll + 1) < limit
-        {
-            self.poll += 1;
-            self.steady = 0;
-        }
-    }
-
-    fn shorten_poll(&mut self, poll: u8) {
-        self.steady = 0;
-        if poll < self.poll {
-            self.poll = poll.max(MIN_POLL);
-        }
-    }
-}
-
-/// What an earlier process of this boot has left.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Earlier {
-    /// When the clock was first synchronised in this boot.
-    pub first_since: Option<i64>,
-    /// The name of this boot.
-    pub boot_id: Option<String>,
-}
-
-impl Earlier {
-    /// What a state file says of this boot; a file of another boot says nothing.
-    pub fn of(state: Option<&ClockState>, boot_id: Option<String>) -> Self {
-        let ours = state.filter(|state| state.boot_id == boot_id);
-        Self {
-            first_since: ours.and_then(|state| state.first_since),
-            boot_id,
-        }
-    }
-}
-
-fn refusal_line(refused: Judgement, offset: i64) -> String {
-    let seconds = offset as f64 / SECOND as f64;
-    match refused {
-        Judgement::Impossible => {
-            format!("servers ask for {seconds:+.3} s: refused, outside this build's lifetime")
-        }
-        Judgement::TooFar | Judgement::Step => format!(
-            "servers ask for {seconds:+.3} s: too far, refused until a majority has insisted for {} s",
-            limits::PERSISTENCE.as_secs()
-        ),
     }
 }

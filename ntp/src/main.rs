@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match gokrazy_ntp::run(Args::parse()) {
         Ok(()) => ExitCode::from(exit::SUCCESS),
         Err(error) => {
-            eprintln!("ntp: {error:#}");
+            gokrazy_ntp::log::log(format_args!("ntp: {error:#}"));
             ExitCode::from(exit::FAILURE)
         }
     }

@@ -21,6 +21,9 @@ const REFRESH: Mono = Mono::from_secs(3_600);
 /// How soon a lookup may be repeated because a server of that name is lost.
 const REPLACE: Mono = Mono::from_secs(600);
 
+/// How long servers whose name is still being looked up have a vote: as long as a burst takes.
+const PATIENCE: Mono = Mono::from_secs(8);
+
 /// The servers asked when nothing else is configured.
 pub const DEFAULT_POOL: [&str; 4] = [
     "0.gokrazy.pool.ntp.org",
@@ -121,6 +124,8 @@ pub struct Source {
     /// What was configured.
     pub spec: Spec,
     lookup: Lookup,
+    /// Until when a first lookup is waited for.
+    awaited_until: Option<Mono>,
     asked_at: Option<Mono>,
     failures: u32,
 }
@@ -142,9 +147,11 @@ impl Source {
             Spec::Address(_) => Lookup::Never,
             Spec::Name(..) => Lookup::At(now),
         };
+        let awaited_until = (lookup != Lookup::Never).then_some(now + PATIENCE);
         Self {
             spec,
             lookup,
+            awaited_until,
             asked_at: None,
             failures: 0,
         }
@@ -158,10 +165,14 @@ impl Source {
         }
     }
 
-    /// Whether its first lookup is still to answer, so that its servers may yet have a say.
-    pub fn is_awaited(&self) -> bool {
-        let never_answered = self.failures == 0 && self.asked_at.is_none();
-        self.lookup != Lookup::Never && never_answered
+    /// Until when its servers may yet have a say: its first lookup has not ended.
+    pub fn awaited_until(&self) -> Option<Mono> {
+        self.awaited_until
+    }
+
+    /// Ends the wait for a first lookup that hangs.
+    pub fn wait_no_longer(&mut self, now: Mono) {
+        self.awaited_until = self.awaited_until.filter(|until| *until > now);
     }
 
     /// The lookup starts.
@@ -172,6 +183,7 @@ impl Source {
     /// The lookup gave addresses.
     pub fn answered(&mut self, now: Mono) {
         self.failures = 0;
+        self.awaited_until = None;
         self.asked_at = Some(now);
         self.lookup = Lookup::At(now + REFRESH);
     }
@@ -182,6 +194,7 @@ impl Source {
     pub fn failed(&mut self, now: Mono, jitter: f64) -> bool {
         let wait = Mono::from_secs(1 << self.failures.min(10));
         self.failures = self.failures.saturating_add(1);
+        self.awaited_until = None;
         self.asked_at = Some(now);
         self.lookup = Lookup::At(now + wait.mul_f64(1.0 + jitter / 4.0));
         self.failures == 1
@@ -264,7 +277,7 @@ mod tests {
     #[test]
     fn failures_back_off_and_the_network_hurries() {
         let mut source = name();
-        assert!(source.is_awaited());
+        assert_eq!(source.awaited_until(), Some(PATIENCE));
         let mut now = Mono::ZERO;
         for wait in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 1_024] {
             source.asked();
@@ -273,7 +286,7 @@ mod tests {
             assert_eq!(source.due(), Some(now + Mono::from_secs(wait)));
             now += Mono::from_secs(wait);
         }
-        assert!(!source.is_awaited());
+        assert_eq!(source.awaited_until(), None);
         source.hurry(now);
         assert_eq!(source.due(), Some(now));
         assert!(!source.failed(now, 0.0));
@@ -297,6 +310,6 @@ mod tests {
         source.hurry(Mono::ZERO);
         source.replace(Mono::ZERO);
         assert_eq!(source.due(), None);
-        assert!(!source.is_awaited());
+        assert_eq!(source.awaited_until(), None);
     }
 }

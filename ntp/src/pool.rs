@@ -1,15 +1,16 @@
-//! All servers and the sources that they came from: who is asked now, who votes, who joins and leaves; pure.
+//! All servers and the sources that they came from: who is asked now, who joins and leaves; pure.
+//!
+//! What they say of the time is [`crate::votes`]'.
 //!
 //! One common round asks every server that is not left out, so that the machine wakes once per round.
 
 use std::net::SocketAddr;
 
-use rsntp::LeapIndicator;
+use rsntp::KissCode;
 
-use crate::filter::Estimate;
-use crate::machine::Action;
+use crate::action::Action;
 use crate::names::{Source, Spec, share};
-use crate::server::{MAX_POLL, Server, ServerId, Standing};
+use crate::server::{MAX_POLL, Server, ServerId};
 use crate::wall::Mono;
 
 /// More servers than this are not asked, whatever is configured.
@@ -19,7 +20,8 @@ const MOST: usize = 16;
 #[derive(Debug)]
 pub struct Pool {
     sources: Vec<Source>,
-    servers: Vec<Server>,
+    /// Read and marked by [`crate::votes`].
+    pub(crate) servers: Vec<Server>,
     next_id: u32,
     /// When the next common round is due.
     round_at: Mono,
@@ -113,12 +115,14 @@ impl Pool {
 
     /// When something is due.
     pub fn deadline(&self) -> Option<Mono> {
+        let waits = self.sources.iter().filter_map(Source::awaited_until);
         let bursts = self.servers.iter().filter_map(Server::burst_at);
         let rounds = self.servers.iter().filter_map(Server::rounds_from).min();
         let lookups = self.sources.iter().filter_map(Source::due);
         bursts
             .chain(rounds.map(|from| from.max(self.round_at)))
             .chain(lookups)
+            .chain(waits)
             .min()
     }
 
@@ -131,6 +135,9 @@ impl Pool {
                 (Some(at), _) if at <= now && server.burst_left() => true,
                 (Some(at), _) if at <= now => {
                     server.burst_over(now);
+                    if server.turned_silent() {
+                        actions.push(Action::Log(format!("{} does not answer", server.address)));
+                    }
                     false
                 }
                 (_, Some(from)) => round && from <= now,
@@ -141,11 +148,15 @@ impl Pool {
                 actions.push(Action::Send(server.id, server.address));
             }
         }
-        if !actions.is_empty() {
+        if actions
+            .iter()
+            .any(|action| matches!(action, Action::Send(..)))
+        {
             self.round_at = self.round_at.max(now + interval(poll, chance()));
         }
         self.replace_lost(now);
         for source in &mut self.sources {
+            source.wait_no_longer(now);
             if source.due().is_some_and(|at| at <= now) {
                 source.asked();
                 actions.push(Action::Resolve(source.spec.clone()));
@@ -240,82 +251,49 @@ impl Pool {
 
     /// Votes that may yet come.
     pub fn awaited(&self) -> usize {
-        let servers = self
-            .servers
-            .iter()
-            .filter(|server| server.is_awaited())
-            .count();
-        servers
+        let servers = self.servers.iter().filter(|server| server.is_awaited());
+        servers.count()
             + self
                 .sources
                 .iter()
-                .filter(|source| source.is_awaited())
+                .filter_map(Source::awaited_until)
                 .count()
     }
 
-    /// What the servers that can be reached say now.
-    pub fn estimates(&self, now: Mono, corrected: i64) -> (Vec<ServerId>, Vec<Estimate>) {
-        self.servers
-            .iter()
-            .filter(|server| server.is_reachable())
-            .filter_map(|server| Some((server.id, server.filter.best(now, corrected)?)))
-            .unzip()
+    /// A request to a server could not leave.
+    pub fn unsent(&mut self, id: ServerId, reason: &str, now: Mono) -> Vec<Action> {
+        let Some(server) = self.get(id) else {
+            return Vec::new();
+        };
+        server.unsent(now);
+        let line = format!("cannot ask {}: {reason}; trying again", server.address);
+        server
+            .turned_silent()
+            .then_some(Action::Log(line))
+            .into_iter()
+            .collect()
     }
 
-    /// Marks who agreed and who did not; a lasting change of heart is told.
-    pub fn judge(
-        &mut self,
-        voters: &[ServerId],
-        truechimers: &[ServerId],
-        actions: &mut Vec<Action>,
-    ) {
-        for server in &mut self.servers {
-            let standing = if truechimers.contains(&server.id) {
-                Standing::Truechimer
-            } else if voters.contains(&server.id) {
-                Standing::Falseticker
-            } else {
-                Standing::Unknown
-            };
-            match server.judged(standing) {
-                Some(Standing::Truechimer) => {
-                    actions.push(Action::Log(format!(
-                        "{} agrees with the others again",
-                        server.address
-                    )));
-                }
-                Some(Standing::Falseticker) => {
-                    actions.push(Action::Log(format!(
-                        "{} is a falseticker: the majority disagrees",
-                        server.address
-                    )));
-                }
-                Some(Standing::Unknown) | None => {}
+    /// A server sent a kiss of death; rounds are 2^`poll` seconds apart.
+    pub fn kissed(&mut self, id: ServerId, code: KissCode, now: Mono, poll: u8) -> Vec<Action> {
+        let Some(server) = self.get(id) else {
+            return Vec::new();
+        };
+        let line = match code {
+            KissCode::RateExceeded => {
+                server.rate_limited(now, poll);
+                format!("{} asks for fewer requests", server.address)
             }
-        }
-    }
-
-    /// Deviation to expect of a server's newest sample, in nanoseconds.
-    pub fn deviation(&self, id: ServerId) -> f64 {
-        let server = self.servers.iter().find(|server| server.id == id);
-        server.map_or(f64::INFINITY, |server| server.filter.deviation())
-    }
-
-    /// The leap second that more than half of the truechimers announce.
-    pub fn leap(&self) -> LeapIndicator {
-        let good: Vec<LeapIndicator> = self
-            .servers
-            .iter()
-            .filter(|server| server.standing == Standing::Truechimer)
-            .filter_map(|server| server.filter.leap())
-            .collect();
-        [
-            LeapIndicator::LastMinuteHas61Seconds,
-            LeapIndicator::LastMinuteHas59Seconds,
-        ]
-        .into_iter()
-        .find(|leap| good.iter().filter(|said| *said == leap).count() * 2 > good.len())
-        .unwrap_or(LeapIndicator::NoWarning)
+            KissCode::AccessDenied => {
+                server.denied();
+                format!(
+                    "{} denies us service; it is not asked again",
+                    server.address
+                )
+            }
+            _ => return Vec::new(),
+        };
+        vec![Action::Log(line)]
     }
 }
 

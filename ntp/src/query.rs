@@ -1,5 +1,6 @@
 //! `ntp --query`: one exchange with one server, printed; nothing is set, written or remembered.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::mpsc::channel;
@@ -32,11 +33,16 @@ const TRIES: usize = 2;
 /// The name has no address, nobody answers, or the answer is refused; each with its reason.
 pub fn query(server: &Spec) -> Result<()> {
     let (address, sample) = first_answer(server).with_context(|| format!("query {server}"))?;
-    println!("server={address}");
-    println!("offset={}", seconds(sample.offset));
-    println!("delay={}", seconds(sample.delay.cast_signed()));
-    println!("stratum={}", sample.stratum);
-    println!("root_distance={}", seconds(sample.root.cast_signed()));
+    let text = format!(
+        "server={address}\noffset={}\ndelay={}\nstratum={}\nroot_distance={}\n",
+        seconds(sample.offset),
+        seconds(sample.delay.cast_signed()),
+        sample.stratum,
+        seconds(sample.root.cast_signed()),
+    );
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("print the answer")?;
     Ok(())
 }
 

@@ -19,6 +19,9 @@ const BURST: u8 = 4;
 /// Seconds between the requests of a burst: what public servers take without calling it abuse.
 const BURST_GAP: Mono = Mono::from_secs(2);
 
+/// Least time between two requests, whatever happens.
+const SHORTEST_GAP: Mono = Mono::from_secs(1);
+
 /// Shortest poll interval as a power of two of seconds: 64 s.
 pub const MIN_POLL: u8 = 6;
 
@@ -53,6 +56,8 @@ pub struct Server {
     pub filter: Filter,
     /// What the others think of it.
     pub standing: Standing,
+    /// How far it is from the others for good, in nanoseconds, once it is known.
+    pub bias: Option<i64>,
     /// Whether the operator was told that it is a falseticker.
     told_false: bool,
     /// Judgements in a row that contradict what the operator was told.
@@ -66,6 +71,10 @@ pub struct Server {
     unanswered: u32,
     /// Requests in a row that could not leave.
     failures: u32,
+    /// Whether the operator was told that it does not answer.
+    told_silent: bool,
+    /// When the last request left.
+    sent_at: Option<Mono>,
 }
 
 /// When a server is asked.
@@ -88,6 +97,7 @@ impl Server {
             origin,
             filter: Filter::default(),
             standing: Standing::Unknown,
+            bias: None,
             told_false: false,
             contradictions: 0,
             schedule: Schedule::Burst {
@@ -98,6 +108,8 @@ impl Server {
             tolerated: MIN_POLL,
             unanswered: 0,
             failures: 0,
+            told_silent: false,
+            sent_at: None,
         }
     }
 
@@ -140,6 +152,7 @@ impl Server {
     /// A request leaves now.
     pub fn sent(&mut self, now: Mono) {
         self.reach <<= 1;
+        self.sent_at = Some(now);
         self.unanswered = self.unanswered.saturating_add(1);
         self.schedule = match self.schedule {
             Schedule::Burst { left, .. } if left > 0 => Schedule::Burst {
@@ -178,21 +191,29 @@ impl Server {
         }
     }
 
-    /// Starts over with a burst, as after the network came back or the clock was changed.
+    /// Starts over with a burst, as after the network came back or the clock was changed; not within a second of the
+    /// last request, and not where RATE was said.
     pub fn burst(&mut self, now: Mono) {
-        let tolerant = self.tolerated == MIN_POLL;
-        let bursting = self.burst_left() && self.failures == 0;
-        if !self.is_denied() && tolerant && !bursting {
-            self.failures = 0;
-            self.schedule = Schedule::Burst {
-                left: BURST,
-                at: now,
-            };
+        if self.is_denied() || self.tolerated > MIN_POLL {
+            return;
         }
+        let earliest = self.sent_at.map_or(now, |at| at + SHORTEST_GAP);
+        let at = if self.failures > 0 {
+            now
+        } else {
+            now.max(earliest)
+        };
+        self.failures = 0;
+        self.schedule = Schedule::Burst { left: BURST, at };
     }
 
-    /// A good answer came.
-    pub fn answered(&mut self, now: Mono) {
+    /// Whether the operator is to be told now that it does not answer.
+    pub fn turned_silent(&mut self) -> bool {
+        self.reach == 0 && !std::mem::replace(&mut self.told_silent, true)
+    }
+
+    /// A good answer came; true if the operator was told that it does not answer.
+    pub fn answered(&mut self, now: Mono) -> bool {
         self.reach |= 1;
         self.unanswered = 0;
         self.failures = 0;
@@ -202,6 +223,7 @@ impl Server {
         {
             *from = (*from).min(now);
         }
+        std::mem::take(&mut self.told_silent)
     }
 
     /// The others judge it; gives what the operator is to be told, once three judgements in a row say so.
@@ -223,6 +245,15 @@ impl Server {
         self.contradictions = 0;
         self.told_false = !self.told_false;
         Some(standing)
+    }
+
+    /// A sample was `apart` nanoseconds from what was expected; learned slowly, so that noise stays in the samples,
+    /// where the discipline averages it.
+    pub fn learn_bias(&mut self, apart: i64) {
+        self.bias = Some(match self.bias {
+            Some(bias) => bias + (apart - bias) / 8,
+            None => apart,
+        });
     }
 
     /// RATE: ask at most half as often as before, and no burst.
@@ -300,7 +331,9 @@ mod tests {
 
     #[test]
     fn four_requests_then_rounds() {
-        let asked = script(&mut server(), 6, |server, now| server.answered(now));
+        let asked = script(&mut server(), 6, |server, now| {
+            server.answered(now);
+        });
         assert_eq!(asked, [0, 2, 4, 6, 70, 134]);
     }
 

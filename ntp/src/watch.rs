@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
@@ -35,16 +35,19 @@ pub struct Watch {
     routes: Option<OwnedFd>,
     leases: Option<Inotify>,
     folder: PathBuf,
+    /// Whether the folder is there and watched.
+    armed: bool,
 }
 
 impl Watch {
     /// Watches routes, and `folder` for lease files.
     pub fn new(folder: &Path) -> Self {
         let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
-        let watch = Self {
+        let mut watch = Self {
             routes: routes().ok(),
             leases: Inotify::init(flags).ok(),
             folder: folder.to_owned(),
+            armed: false,
         };
         watch.arm();
         watch
@@ -56,19 +59,22 @@ impl Watch {
         routes.chain(self.leases.iter().map(AsFd::as_fd))
     }
 
-    /// Watches the folder, which may have been made only now; a second watch on it changes nothing.
-    pub fn arm(&self) {
-        if let Some(leases) = &self.leases {
+    /// Watches the folder, if it is not watched yet; true if it has come to be.
+    pub fn arm(&mut self) -> bool {
+        let before = self.armed;
+        if let Some(leases) = self.leases.as_ref().filter(|_| !before) {
             let flags = AddWatchFlags::IN_MOVED_TO
                 | AddWatchFlags::IN_CLOSE_WRITE
-                | AddWatchFlags::IN_DELETE;
-            // Fails while the folder is missing; the next route that comes is the next try.
-            let _ = leases.add_watch(&self.folder, flags);
+                | AddWatchFlags::IN_DELETE
+                | AddWatchFlags::IN_DELETE_SELF;
+            // Fails while the folder is missing; the next poll is the next try.
+            self.armed = leases.add_watch(&self.folder, flags).is_ok();
         }
+        self.armed && !before
     }
 
     /// Takes in all that was told; what it was does not matter, all is read anew.
-    pub fn drain(&self) {
+    pub fn drain(&mut self) {
         if let Some(routes) = &self.routes {
             let mut buffer = [0; 4_096];
             // `ENOBUFS` tells of lost messages, which is as good as a message.
@@ -78,7 +84,10 @@ impl Watch {
             ) {}
         }
         if let Some(leases) = &self.leases {
-            while leases.read_events().is_ok_and(|events| !events.is_empty()) {}
+            while let Ok(events) = leases.read_events() {
+                let gone = |event: &InotifyEvent| event.mask.contains(AddWatchFlags::IN_IGNORED);
+                self.armed &= !events.iter().any(gone);
+            }
         }
         self.arm();
     }

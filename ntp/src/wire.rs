@@ -6,9 +6,9 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use crate::action::Moment;
 use crate::clocks;
 use crate::filter::Sample;
-use crate::machine::Moment;
 use crate::packet::{self, Exchange, LONGEST, Refusal, Span};
 use crate::server::ServerId;
 

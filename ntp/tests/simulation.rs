@@ -3,8 +3,8 @@
 #[path = "common/world.rs"]
 mod world;
 
-use gokrazy_ntp::machine::Earlier;
 use gokrazy_ntp::packet::Refusal;
+use gokrazy_ntp::report::Earlier;
 use rsntp::{KissCode, LeapIndicator};
 use world::{Peer, World, percentile_95};
 
@@ -116,6 +116,28 @@ fn a_lying_minority_is_marked_and_harmless() {
     assert!(error < 0.001, "{error}");
     assert_eq!(world.steps.len(), 1);
     assert_eq!(world.count("falseticker"), 1, "{:?}", world.log);
+}
+
+#[test]
+fn servers_that_are_milliseconds_apart_for_good_are_all_of_use() {
+    let mut all = peers(&[0.0; 3]);
+    all[0].uphill = 0.010;
+    all[1].uphill = 0.008;
+    all[2] = Peer {
+        delay: 0.02,
+        ..Peer::default()
+    };
+    let mut world = World::new(5, all, 50.0, 30e-6);
+    let mut errors = Vec::new();
+    world.run(3_600.0, |_| {});
+    world.run(40_000.0, |world| errors.push(world.error));
+    let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+    // Who is right of the three cannot be known; that the clock does not wander between them can.
+    assert!(mean.abs() < 0.005, "{mean}");
+    let mut spread: Vec<f64> = errors.iter().map(|error| error - mean).collect();
+    let spread = percentile_95(&mut spread);
+    assert!(spread < 0.001, "{spread}");
+    assert!((world.kernel - 30e-6).abs() < 0.5e-6, "{}", world.kernel);
 }
 
 #[test]

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use gokrazy_core::clock::ClockState;
+use gokrazy_ntp::action::{Action, Applied, Moment, Steering};
 use gokrazy_ntp::discipline::Discipline;
 use gokrazy_ntp::filter::Sample;
-use gokrazy_ntp::machine::{Action, Applied, Earlier, Machine, Moment, Steering};
+use gokrazy_ntp::machine::Machine;
 use gokrazy_ntp::names::Spec;
 use gokrazy_ntp::packet::{Refusal, Span};
+use gokrazy_ntp::report::Earlier;
 use gokrazy_ntp::server::ServerId;
 use gokrazy_ntp::wall::Wall;
 use rsntp::LeapIndicator;
@@ -41,6 +43,8 @@ pub(crate) struct Peer {
     pub(crate) lie: f64,
     pub(crate) delay: f64,
     pub(crate) jitter: f64,
+    /// Extra time of the way there.
+    pub(crate) uphill: f64,
     pub(crate) silent: bool,
     pub(crate) precision: f64,
     pub(crate) leap: LeapIndicator,
@@ -53,6 +57,7 @@ impl Default for Peer {
             lie: 0.0,
             delay: 0.005,
             jitter: 0.001,
+            uphill: 0.0,
             silent: false,
             precision: 1e-6,
             leap: LeapIndicator::NoWarning,
@@ -306,7 +311,7 @@ impl World {
             return;
         }
         let mut way = || peer.delay + peer.jitter * (2.0 * self.chance.uniform() - 1.0);
-        let (out, back) = (way(), way());
+        let (out, back) = (way() + peer.uphill, way());
         self.flights.push(Flight {
             arrives: self.now + out + back,
             id,

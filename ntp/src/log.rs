@@ -1,0 +1,9 @@
+//! One line to the operator.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Writes a line to standard error; whoever reads it may be gone, which is no reason to end (as `eprintln!` would).
+pub fn log(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,135 @@
+//! The state that the world sees: what is claimed of the clock, and when the claim ends; pure.
+//!
+//! `synchronised` is claimed after the kernel took a correction, and never before.
+
+use std::net::SocketAddr;
+
+use gokrazy_core::clock::ClockState;
+use rsntp::LeapIndicator;
+
+use crate::action::{Action, Moment, Steering};
+use crate::filter::Estimate;
+use crate::select::Agreement;
+use crate::wall::{Mono, SECOND};
+
+/// An error bound above this is no synchronisation, in nanoseconds.
+const WORTHLESS: u64 = 1_000_000_000;
+
+/// What an earlier process of this boot has left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Earlier {
+    /// When the clock was first synchronised in this boot.
+    pub first_since: Option<i64>,
+    /// The name of this boot.
+    pub boot_id: Option<String>,
+}
+
+impl Earlier {
+    /// What a state file says of this boot; a file of another boot says nothing.
+    pub fn of(state: Option<&ClockState>, boot_id: Option<String>) -> Self {
+        let ours = state.filter(|state| state.boot_id == boot_id);
+        Self {
+            first_since: ours.and_then(|state| state.first_since),
+            boot_id,
+        }
+    }
+}
+
+/// What is said of the clock.
+#[derive(Debug)]
+pub struct Report {
+    state: ClockState,
+    /// Bound of the error in nanoseconds, at the time of the last correction.
+    bound: (Mono, u64),
+}
+
+impl Report {
+    /// Nothing is claimed yet, whatever an earlier process said.
+    pub fn new(now: Mono, earlier: Earlier) -> Self {
+        let state = ClockState {
+            first_since: earlier.first_since,
+            boot_id: earlier.boot_id,
+            ..ClockState::default()
+        };
+        Self {
+            state,
+            bound: (now, 0),
+        }
+    }
+
+    /// What was said last.
+    pub fn state(&self) -> &ClockState {
+        &self.state
+    }
+
+    /// A majority has spoken; nothing is done about it yet.
+    pub fn measured(
+        &mut self,
+        source: SocketAddr,
+        best: &Estimate,
+        agreement: &Agreement,
+        moment: Moment,
+    ) {
+        self.state.source = Some(source.to_string());
+        self.state.stratum = Some(best.stratum);
+        self.state.offset_ns = Some(agreement.offset);
+        self.state.error_bound_ns = Some(agreement.bound + agreement.offset.unsigned_abs());
+        self.state.updated = Some(moment.wall.seconds());
+    }
+
+    /// The kernel took a correction: the clock is synchronised.
+    pub fn steered(&mut self, steering: &Steering, moment: Moment, actions: &mut Vec<Action>) {
+        let wall = moment.wall.seconds();
+        self.bound = (moment.now, steering.bound);
+        self.state.error_bound_ns = Some(steering.bound);
+        self.state.frequency_ppb = Some((steering.correction.frequency * 1e9) as i64);
+        self.state.leap = match steering.leap {
+            LeapIndicator::LastMinuteHas61Seconds => Some("insert".to_owned()),
+            LeapIndicator::LastMinuteHas59Seconds => Some("delete".to_owned()),
+            LeapIndicator::NoWarning | LeapIndicator::AlarmCondition => None,
+        };
+        self.state.first_since.get_or_insert(wall);
+        if !self.state.synchronised {
+            self.state.synchronised = true;
+            self.state.since = Some(wall);
+            let source = self.state.source.as_deref().unwrap_or("nobody");
+            let bound = steering.bound as f64 / SECOND as f64;
+            actions.push(Action::Log(format!(
+                "synchronised to {source}, error at most {bound:.6} s"
+            )));
+            actions.push(Action::WriteRtc);
+        }
+        actions.push(Action::Publish(self.state.clone()));
+    }
+
+    /// The kernel refused: what was measured is told, and nothing claimed.
+    pub fn powerless(&mut self, actions: &mut Vec<Action>) {
+        self.state.synchronised = false;
+        self.state.since = None;
+        actions.push(Action::Publish(self.state.clone()));
+    }
+
+    /// Ends the claim when the error can have become too large since the last correction; `growth` in s/s.
+    pub fn doubt(&mut self, now: Mono, growth: f64, actions: &mut Vec<Action>) {
+        let (at, bound) = self.bound;
+        let grown = now.saturating_sub(at).as_secs_f64() * growth;
+        if bound + (grown * 1e9) as u64 > WORTHLESS {
+            self.lose(Some("no server for too long"), actions);
+        }
+    }
+
+    /// Ends the claim, for a `reason` if it was not told already.
+    pub fn lose(&mut self, reason: Option<&str>, actions: &mut Vec<Action>) {
+        if !self.state.synchronised {
+            return;
+        }
+        self.state.synchronised = false;
+        self.state.since = None;
+        if let Some(reason) = reason {
+            actions.push(Action::Log(format!("no longer synchronised: {reason}")));
+        }
+        actions.push(Action::Publish(self.state.clone()));
+    }
+}
+
+// No tests of its own: `tests/simulation.rs` reads every state that the machine publishes.

@@ -1,0 +1,111 @@
+//! What the servers of a pool say of the time, and what the others think of it; pure.
+//!
+//! Who wins a vote is [`crate::select`]'s.
+
+use rsntp::LeapIndicator;
+
+use crate::action::Action;
+use crate::filter::Estimate;
+use crate::pool::Pool;
+use crate::server::{Server, ServerId, Standing};
+use crate::wall::Mono;
+
+impl Pool {
+    /// What the servers that can be reached say now.
+    pub fn estimates(&self, now: Mono, corrected: i64) -> (Vec<ServerId>, Vec<Estimate>) {
+        self.servers
+            .iter()
+            .filter(|server| server.is_reachable())
+            .filter_map(|server| Some((server.id, server.filter.best(now, corrected)?)))
+            .unzip()
+    }
+
+    /// Marks who agreed and who did not; a lasting change of heart is told.
+    pub fn judge(
+        &mut self,
+        voters: &[ServerId],
+        truechimers: &[ServerId],
+        actions: &mut Vec<Action>,
+    ) {
+        for server in &mut self.servers {
+            let standing = if truechimers.contains(&server.id) {
+                Standing::Truechimer
+            } else if voters.contains(&server.id) {
+                Standing::Falseticker
+            } else {
+                Standing::Unknown
+            };
+            match server.judged(standing) {
+                Some(Standing::Truechimer) => {
+                    actions.push(Action::Log(format!(
+                        "{} agrees with the others again",
+                        server.address
+                    )));
+                }
+                Some(Standing::Falseticker) => {
+                    actions.push(Action::Log(format!(
+                        "{} is a falseticker: the majority disagrees",
+                        server.address
+                    )));
+                }
+                Some(Standing::Unknown) | None => {}
+            }
+        }
+    }
+
+    /// Deviation to expect of a server's newest sample, in nanoseconds.
+    pub fn deviation(&self, id: ServerId) -> f64 {
+        let server = self.servers.iter().find(|server| server.id == id);
+        server.map_or(f64::INFINITY, |server| server.filter.deviation())
+    }
+
+    /// A truechimer's sample is `apart` nanoseconds from what was expected; it learns its share of that.
+    ///
+    /// Servers that agree may be milliseconds apart for good, by asymmetric routes. With that taken off, their samples
+    /// follow each other without a jump. What all have in common is our clock's error, and stays in.
+    pub fn learn_bias(&mut self, id: ServerId, apart: i64) {
+        if let Some(server) = self.get(id) {
+            server.learn_bias(apart);
+        }
+        let good =
+            |server: &&mut Server| server.standing == Standing::Truechimer && server.bias.is_some();
+        let all: Vec<i64> = self
+            .servers
+            .iter_mut()
+            .filter(good)
+            .filter_map(|server| server.bias)
+            .collect();
+        let common = all.iter().sum::<i64>() / i64::try_from(all.len()).unwrap_or(1).max(1);
+        for bias in self
+            .servers
+            .iter_mut()
+            .filter(good)
+            .filter_map(|server| server.bias.as_mut())
+        {
+            *bias -= common;
+        }
+    }
+
+    /// How far a server is from the others for good, in nanoseconds.
+    pub fn bias(&self, id: ServerId) -> i64 {
+        let server = self.servers.iter().find(|server| server.id == id);
+        server.and_then(|server| server.bias).unwrap_or(0)
+    }
+
+    /// The leap second that more than half of the truechimers announce.
+    pub fn leap(&self) -> LeapIndicator {
+        let good: Vec<LeapIndicator> = self
+            .servers
+            .iter()
+            .filter(|server| server.standing == Standing::Truechimer)
+            .filter_map(|server| server.filter.leap())
+            .collect();
+        [
+            LeapIndicator::LastMinuteHas61Seconds,
+            LeapIndicator::LastMinuteHas59Seconds,
+        ]
+        .into_iter()
+        .find(|leap| good.iter().filter(|said| *said == leap).count() * 2 > good.len())
+        .unwrap_or(LeapIndicator::NoWarning)
+    }
+}
