@@ -3,6 +3,8 @@
 //! The kernel's own rules: words are separated by blanks, double quotes keep blanks together
 //! (`Documentation/admin-guide/kernel-parameters`), and of a parameter given twice the last one counts.
 
+use std::fmt;
+
 /// The words of a kernel command line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CommandLine {
@@ -76,6 +78,15 @@ impl RootSource {
             uuid: uuid.to_ascii_lowercase(),
             offset,
         })
+    }
+}
+
+impl fmt::Display for RootSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PartUuid { uuid, .. } => write!(f, "the disk that holds partition {uuid}"),
+            Self::Device(path) => f.write_str(path),
+        }
     }
 }
 

@@ -11,7 +11,10 @@
 
 pub mod capability;
 pub mod clock;
+
+pub mod disk;
 pub mod entropy;
+pub mod loopback;
 pub mod packet;
 pub mod passing;
 pub mod process;

@@ -7,11 +7,10 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, anyhow, bail};
+use gokrazy_core::boot_disk::BootDisk;
 use gokrazy_core::fat;
 use gokrazy_core::layout::{BOOT, SECTOR_BYTES};
 use gokrazy_core::slots::SlotName;
-
-use super::disk::BootDisk;
 
 /// What the firmware reads first.
 const CONFIG: &str = "CONFIG.TXT";
@@ -32,8 +31,10 @@ pub(super) fn select(disk: &BootDisk, slot: SlotName) -> Result<Selected> {
         .read(true)
         .write(true)
         .open(&node)
-        .with_context(|| format!("open {node}"))?;
-    let start = disk.start_of(BOOT.number)?;
+        .with_context(|| format!("open {}", node.display()))?;
+    let start = disk
+        .start_of(BOOT.number)
+        .ok_or_else(|| anyhow!("there is no boot partition"))?;
     let found = fat::find_in_root(&mut file, start, CONFIG)
         .with_context(|| format!("look for {CONFIG}"))?;
     let found = found.ok_or_else(|| {

@@ -16,7 +16,6 @@
 //! The choice is in `choice`, pure; `disk`, `kernel` and `root` touch the machine.
 
 mod choice;
-mod disk;
 mod kernel;
 mod root;
 mod table;
@@ -24,10 +23,11 @@ mod table;
 use std::fs;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use gokrazy_core::cmdline::CommandLine;
+use gokrazy_core::boot_disk::{self, BootDisk};
+use gokrazy_core::cmdline::{CommandLine, RootSource};
 use gokrazy_core::kmsg::{self, Priority};
 use gokrazy_core::module_loader::Loader;
 use gokrazy_core::paths;
@@ -36,11 +36,16 @@ use gokrazy_core::uevent::UeventSocket;
 use nix::sys::reboot::{RebootMode, reboot};
 
 use choice::{Candidate, Kernel, Next};
-use disk::BootDisk;
 use table::SlotTable;
 
 /// How long a message that tells of a dead end stays on the console.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Devices come with an announcement; this is for those that were announced while we looked.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// After this the console learns what we wait for, and again at each multiple.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What stage 1 hands to stage 2, as environment.
 #[derive(Debug, Default)]
@@ -87,7 +92,7 @@ fn boot() -> Result<()> {
     let source = line
         .root()
         .ok_or_else(|| anyhow!("the kernel command line has no root= that we understand"))?;
-    let disk = disk::wait_for(&source, &uevents);
+    let disk = wait_for(&source, &uevents);
     let kernel_slot = line
         .value("gokrazy.slot")
         .and_then(|word| word.parse().ok());
@@ -100,6 +105,30 @@ fn boot() -> Result<()> {
             &release,
             &format!("read the slot table: {error:#}"),
         ),
+    }
+}
+
+/// Waits until the disk with the root is there; for ever, telling the console what is missing.
+#[expect(clippy::disallowed_methods, reason = "this is the loop that waits")]
+fn wait_for(source: &RootSource, uevents: &UeventSocket) -> BootDisk {
+    let start = Instant::now();
+    let mut told = 0;
+    loop {
+        if let Some(disk) = BootDisk::find(source) {
+            return disk;
+        }
+        let patience_lost = start.elapsed().as_secs() / PATIENCE.as_secs();
+        if patience_lost > told {
+            told = patience_lost;
+            let disks = boot_disk::disks().join(", ");
+            let known = if disks.is_empty() { "none" } else { &disks };
+            say(
+                Priority::Warning,
+                &format!("waiting for {source}; disks so far: {known}"),
+            );
+        }
+        uevents.wait(LOOK_AGAIN);
+        while uevents.next().is_some() {}
     }
 }
 
@@ -202,7 +231,7 @@ fn start(
         slot: Some(candidate.slot),
         attempt: candidate.attempt,
         fallback: choice::fallback(table, candidate.slot, reasons),
-        disk: Some(disk.node()),
+        disk: Some(disk.node().display().to_string()),
     };
     let attempt = candidate
         .attempt
@@ -213,7 +242,7 @@ fn start(
     );
     match disk.root_of(candidate.slot) {
         Ok(device) => root::start(&device, release, &handover),
-        Err(error) => error,
+        Err(error) => anyhow::Error::from(error),
     }
 }
 
@@ -232,7 +261,9 @@ fn start_by_root(
         slot: kernel,
         attempt: None,
         fallback: kernel.map(|_| why.to_owned()),
-        disk: disk.has_partitions().then(|| disk.node()),
+        disk: disk
+            .has_partitions()
+            .then(|| disk.node().display().to_string()),
     };
     Err(root::start(disk.named_root(), release, &handover))
 }

@@ -5,10 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result};
+use gokrazy_core::boot_disk::BootDisk;
 use gokrazy_core::layout::{SECTOR_BYTES, SLOT_TABLE_BYTES, SLOT_TABLE_LBAS};
 use gokrazy_core::slots::{Stored, Table, read_copies};
-
-use super::disk::BootDisk;
 
 /// The table and where its next copy goes.
 #[derive(Debug)]
@@ -22,7 +21,8 @@ impl SlotTable {
         if !disk.has_partitions() {
             return Ok(None);
         }
-        let file = File::open(disk.node()).with_context(|| format!("open {}", disk.node()))?;
+        let file =
+            File::open(disk.node()).with_context(|| format!("open {}", disk.node().display()))?;
         let [first, second] = SLOT_TABLE_LBAS.map(|lba| read_copy(&file, lba));
         let (first, second) = (first?, second?);
         Ok(read_copies(&first, &second).map(|stored| Self { stored }))
@@ -44,10 +44,10 @@ impl SlotTable {
         let file = OpenOptions::new()
             .write(true)
             .open(disk.node())
-            .with_context(|| format!("open {}", disk.node()))?;
+            .with_context(|| format!("open {}", disk.node().display()))?;
         file.write_all_at(&table.encode(), lba * SECTOR_BYTES)
             .and_then(|()| file.sync_all())
-            .with_context(|| format!("write {}", disk.node()))?;
+            .with_context(|| format!("write {}", disk.node().display()))?;
         self.stored = Stored {
             table,
             next_copy: then,

@@ -5,115 +5,95 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
-use gokrazy_core::cmdline::RootSource;
-use gokrazy_core::gpt::{self, Partition};
-use gokrazy_core::kmsg::Priority;
-use gokrazy_core::layout::{ROOT_A, ROOT_B, SECTOR_BYTES};
-use gokrazy_core::paths;
-use gokrazy_core::slots::SlotName;
-use gokrazy_core::uevent::UeventSocket;
-
-use super::say;
-
-/// Devices come with an announcement; this is for those that were announced while we looked.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// After this the console learns what we wait for, and again at each multiple.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::cmdline::RootSource;
+use crate::gpt::{self, Partition};
+use crate::layout::{ROOT_A, ROOT_B, SECTOR_BYTES};
+use crate::paths;
+use crate::slots::SlotName;
 
 /// The disk that we boot from.
 #[derive(Debug)]
-pub(super) struct BootDisk {
-    /// Name below `/sys/block`; empty if `root=` names a device that is no partition.
+pub struct BootDisk {
+    /// Name below `/sys/block`; empty if `root=` names a device by its node.
     name: String,
     partitions: Vec<Partition>,
     named_root: PathBuf,
 }
 
 impl BootDisk {
+    /// The disk that holds what `root=` names, if it is there by now.
+    pub fn find(source: &RootSource) -> Option<Self> {
+        match source {
+            RootSource::PartUuid { uuid, offset } => disks()
+                .into_iter()
+                .find_map(|name| on_disk(&name, uuid, *offset)),
+            RootSource::Device(path) => by_node(Path::new(path)),
+        }
+    }
+
     /// Whether its partitions are known to us: without them there are no slots.
-    pub(super) fn has_partitions(&self) -> bool {
+    pub fn has_partitions(&self) -> bool {
         !self.partitions.is_empty()
     }
 
     /// Its device node.
-    pub(super) fn node(&self) -> String {
-        format!("{}/{}", paths::DEV, self.name)
+    pub fn node(&self) -> PathBuf {
+        Path::new(paths::DEV).join(&self.name)
+    }
+
+    /// Its partitions.
+    pub fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
+    /// Its size in sectors of 512 bytes, as the kernel tells it.
+    ///
+    /// # Errors
+    /// The errno of reading it; [`io::ErrorKind::InvalidData`] if it is no number.
+    pub fn sectors(&self) -> io::Result<u64> {
+        let text = fs::read_to_string(Path::new(paths::SYS_BLOCK).join(&self.name).join("size"))?;
+        text.trim()
+            .parse()
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
     }
 
     /// The device that `root=` names.
-    pub(super) fn named_root(&self) -> &Path {
+    pub fn named_root(&self) -> &Path {
         &self.named_root
     }
 
     /// The device of a slot's root.
-    pub(super) fn root_of(&self, slot: SlotName) -> Result<PathBuf> {
-        let number = match slot {
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if the kernel knows no such partition.
+    pub fn root_of(&self, slot: SlotName) -> io::Result<PathBuf> {
+        self.partition_node(match slot {
             SlotName::A => ROOT_A.number,
             SlotName::B => ROOT_B.number,
-        };
-        partition_node(&self.name, number)
+        })
     }
 
-    /// First byte of a partition.
-    pub(super) fn start_of(&self, number: u32) -> Result<u64> {
+    /// First byte of a partition; `None` if there is no such partition.
+    pub fn start_of(&self, number: u32) -> Option<u64> {
         let partition = self
             .partitions
             .iter()
-            .find(|partition| partition.number == number);
-        let lba = partition
-            .ok_or_else(|| anyhow!("there is no partition {number}"))?
-            .first_lba;
-        lba.checked_mul(SECTOR_BYTES)
-            .ok_or_else(|| anyhow!("partition {number} starts beyond any disk"))
+            .find(|partition| partition.number == number)?;
+        partition.first_lba.checked_mul(SECTOR_BYTES)
+    }
+
+    /// The node of partition `number`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if the kernel knows no such partition.
+    pub fn partition_node(&self, number: u32) -> io::Result<PathBuf> {
+        partition_node(&self.name, number)
     }
 }
 
-/// Waits until the disk with the root is there; for ever, telling the console what is missing.
-#[expect(clippy::disallowed_methods, reason = "this is the loop that waits")]
-pub(super) fn wait_for(source: &RootSource, uevents: &UeventSocket) -> BootDisk {
-    let start = Instant::now();
-    let mut told = 0;
-    loop {
-        if let Some(disk) = find(source) {
-            return disk;
-        }
-        let patience_lost = start.elapsed().as_secs() / PATIENCE.as_secs();
-        if patience_lost > told {
-            told = patience_lost;
-            say(
-                Priority::Warning,
-                &format!(
-                    "waiting for {}; disks so far: {}",
-                    wanted(source),
-                    disks_text()
-                ),
-            );
-        }
-        uevents.wait(LOOK_AGAIN);
-        while uevents.next().is_some() {}
-    }
-}
-
-fn wanted(source: &RootSource) -> String {
-    match source {
-        RootSource::PartUuid { uuid, .. } => format!("the disk that holds partition {uuid}"),
-        RootSource::Device(path) => path.clone(),
-    }
-}
-
-fn disks_text() -> String {
-    let disks = disks();
-    if disks.is_empty() {
-        "none".to_owned()
-    } else {
-        disks.join(", ")
-    }
-}
-
-fn disks() -> Vec<String> {
+/// Names of the disks that the kernel knows, without those in memory.
+pub fn disks() -> Vec<String> {
     let entries = fs::read_dir(paths::SYS_BLOCK)
         .into_iter()
         .flatten()
@@ -124,15 +104,6 @@ fn disks() -> Vec<String> {
     names.retain(|name| !name.starts_with("loop") && !name.starts_with("ram"));
     names.sort();
     names
-}
-
-fn find(source: &RootSource) -> Option<BootDisk> {
-    match source {
-        RootSource::PartUuid { uuid, offset } => disks()
-            .into_iter()
-            .find_map(|name| on_disk(&name, uuid, *offset)),
-        RootSource::Device(path) => by_node(Path::new(path)),
-    }
 }
 
 /// The disk called `name`, if it holds the partition and the kernel has made its node.
@@ -178,20 +149,23 @@ fn by_node(path: &Path) -> Option<BootDisk> {
     })
 }
 
-/// The node of partition `number`: the kernel's own word for it, since `sda2` and `mmcblk0p2` differ in form.
-fn partition_node(disk: &str, number: u32) -> Result<PathBuf> {
-    let folder = Path::new(paths::SYS_BLOCK).join(disk);
+/// The kernel's own word for it, since `sda2` and `mmcblk0p2` differ in form.
+fn partition_node(disk: &str, number: u32) -> io::Result<PathBuf> {
     let wanted = number.to_string();
-    let entries = fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))?;
-    entries
+    let node = fs::read_dir(Path::new(paths::SYS_BLOCK).join(disk))?
         .flatten()
         .find(|entry| {
             fs::read_to_string(entry.path().join("partition"))
                 .is_ok_and(|text| text.trim() == wanted)
         })
         .map(|entry| Path::new(paths::DEV).join(entry.file_name()))
-        .filter(|node| node.exists())
-        .ok_or_else(|| anyhow!("disk {disk} has no partition {number}"))
+        .filter(|node| node.exists());
+    node.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("disk {disk} has no partition {number}"),
+        )
+    })
 }
 
 #[cfg(test)]
