@@ -11,7 +11,6 @@
 
 pub mod capability;
 pub mod clock;
-
 pub mod disk;
 pub mod entropy;
 pub mod loopback;
