@@ -62,7 +62,6 @@
       while (log.childElementCount > 1000) log.firstElementChild.remove();
       if (end) log.scrollTop = log.scrollHeight;
     };
-    source.onopen = () => log.replaceChildren();
     source.addEventListener("stdout", add("stdout"));
     source.addEventListener("stderr", add("stderr"));
   };

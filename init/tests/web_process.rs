@@ -338,6 +338,67 @@ fn a_stale_socket_is_replaced_and_a_served_one_is_not() {
     drop(first);
 }
 
+/// Reads until `text` has come.
+fn read_until(stream: &mut TcpStream, text: &str) -> String {
+    let mut got = String::new();
+    while !got.contains(text) {
+        let mut bytes = [0; 4096];
+        let length = stream.read(&mut bytes).unwrap();
+        assert!(length > 0, "ended before {text:?}: {got}");
+        got.push_str(&String::from_utf8_lossy(&bytes[..length]));
+    }
+    got
+}
+
+#[test]
+fn a_log_is_followed_from_before_its_first_line_over_its_segments() {
+    let machine = Machine::new("follow-log");
+    let web = Web::start(&machine);
+    let auth = basic("gokrazy", PASSWORD);
+    let mut stream = web.connect();
+    let head = format!(
+        "GET /log?path=/user/hello&stream=both HTTP/1.1\r\nHost: device\r\n\
+         Accept: text/event-stream\r\nAuthorization: {auth}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // The head comes at once, before anything is printed.
+    let head = read_until(&mut stream, "\r\n\r\n");
+    assert!(
+        head.to_ascii_lowercase()
+            .contains("content-type: text/event-stream"),
+        "{head}"
+    );
+    machine.log("hello", 1, &["first"]);
+    assert!(read_until(&mut stream, "data: first\n\n").contains("event: stdout\n"));
+    machine.log("hello", 1, &["first", "!second"]);
+    let second = read_until(&mut stream, "data: second\n\n");
+    assert!(second.contains("event: stderr\nid: 1-"), "{second}");
+    machine.log("hello", 2, &["third"]);
+    read_until(&mut stream, "data: third\n\n");
+}
+
+#[test]
+fn followers_are_bounded_and_forgotten_when_they_leave() {
+    let machine = Machine::new("followers");
+    machine.log("hello", 1, &["line"]);
+    let web = Web::start(&machine);
+    let auth = basic("gokrazy", PASSWORD);
+    let follow = || {
+        let mut stream = web.connect();
+        let head = format!(
+            "GET /log?path=hello&stream=both HTTP/1.1\r\nHost: device\r\nAuthorization: {auth}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let status = read_until(&mut stream, "\r\n").contains(" 200 ");
+        (stream, status)
+    };
+    let mut followers: Vec<_> = (0..32).map(|_| follow()).collect();
+    assert!(followers.iter().all(|(_, ok)| *ok));
+    assert!(!follow().1);
+    followers.clear();
+    eventually("one who left makes room", || follow().1);
+}
+
 #[test]
 fn at_rest_it_sleeps() {
     let machine = Machine::new("rest");

@@ -606,3 +606,50 @@ fn programs_read_the_machine() {
     );
     assert!(metrics.body.ends_with("# EOF\n"));
 }
+
+#[test]
+fn logs_are_downloaded_whole_or_in_part() {
+    let fixture = fixture("logs");
+    fixture.machine.log("hello", 1, &["one", "!bad"]);
+    fixture.machine.log("hello", 2, &["two"]);
+    fixture.machine.log("kernel", 1, &["booting"]);
+    let get = |path: &str| fixture.ask("GET", path, &[], "").body;
+    assert_eq!(
+        get("/log?path=/user/hello&stream=both&follow=no"),
+        "one\nbad\ntwo\n"
+    );
+    assert_eq!(get("/log?path=hello&stream=stderr&follow=no"), "bad\n");
+    let last = "1.0 2026-11-25T16:15:05.123Z out 6 two\n";
+    assert_eq!(get("/api/v1/services/hello/log?lines=1"), last);
+    assert_eq!(get("/api/v1/services/hello/log").lines().count(), 3);
+    assert_eq!(get("/api/v1/services/kernel/log").lines().count(), 1);
+    let events = [
+        ("accept", "text/event-stream"),
+        ("last-event-id", "1-999999"),
+    ];
+    let resumed = fixture.ask(
+        "GET",
+        "/log?path=hello&stream=stdout&follow=no",
+        &events,
+        "",
+    );
+    assert_eq!(resumed.header("content-type"), "text/event-stream");
+    assert!(
+        resumed.body.ends_with("data: two\n\n") && !resumed.body.contains("one"),
+        "{}",
+        resumed.body
+    );
+    for (path, status) in [
+        ("/log?path=hello", 404),
+        ("/log?path=hello&stream=stdlog", 404),
+        ("/log?path=none&stream=both&follow=no", 404),
+        ("/log?path=..&stream=both&follow=no", 404),
+        ("/log?path=hello/../kernel&stream=both&follow=no", 404),
+        ("/log?stream=both", 400),
+        ("/api/v1/services/hello/log?lines=many", 400),
+        ("/api/v1/services/..%2fservice/log", 404),
+    ] {
+        assert_eq!(fixture.status("GET", path), status, "{path}");
+    }
+    assert!(get("/").contains("two"));
+}

@@ -11,6 +11,7 @@
 //! | [`atomic`] | replace a file whole |
 //! | [`keyvalue`] | the `key=value` line format that a shell can source |
 //! | [`lease`], [`clock`], [`boot_info`], [`service_status`], [`addresses`] | one file format each |
+//! | [`log_record`] | one line of a log |
 //! | [`control`] | requests to PID 1 and its replies |
 //! | [`layout`] | where the partitions and the slot table lie |
 //! | [`slots`] | which root boots next, and how often it may try |
@@ -34,6 +35,7 @@ pub mod keyvalue;
 pub mod kmsg;
 pub mod layout;
 pub mod lease;
+pub mod log_record;
 pub mod machine_id;
 pub mod model;
 pub mod module_loader;

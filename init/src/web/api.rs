@@ -13,13 +13,13 @@ use gokrazy_core::control::{End, Request};
 use gokrazy_core::lease::Lease;
 use serde::{Deserialize, Serialize};
 
-use super::App;
 use super::error::Refusal;
 use super::gokrazy::timestamp;
 use super::machine::Storage;
 use super::params::body;
 use super::router::json;
 use super::snapshot::{Service, Snapshot};
+use super::{App, logs};
 
 /// The routes, to be nested below `/api/v1`.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -29,6 +29,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/network", get(network))
         .route("/services", get(services))
         .route("/services/{name}", get(service))
+        .route("/services/{name}/log", get(logs::download))
         .route("/services/{name}/start", post(start))
         .route("/services/{name}/stop", post(stop))
         .route("/services/{name}/restart", post(restart))

@@ -218,6 +218,7 @@ mod tests {
         snapshot.services.push(Service {
             status,
             memory: None,
+            last_line: None,
         });
         let text = render(
             &snapshot,

@@ -11,7 +11,7 @@
 //! | [`connections`], [`serve`], [`peer`] | connections, bounded in number and time |
 //! | [`auth`], [`password`], [`throttle`], [`origin`], [`tokens`] | who gets in, and what a browser may be made to do |
 //! | [`router`], [`params`], [`error`] | routes, what requests carry, refusals |
-//! | [`machine`], [`snapshot`] | what the machine says of itself |
+//! | [`machine`], [`snapshot`], [`logs`] | what the machine says of itself, and its services print |
 //! | [`pages`], [`assets`], [`gokrazy`], [`api`], [`metrics`] | how it looks: for people, gokrazy's clients, programs, and metrics |
 //! | [`services`], [`power`], [`divert`], [`temporary`], [`update`], [`control`] | what is changed, and how init is asked for it |
 
@@ -26,6 +26,7 @@ pub mod error;
 pub mod gokrazy;
 pub mod listen;
 pub mod listeners;
+pub mod logs;
 pub mod machine;
 pub mod metrics;
 pub mod origin;
@@ -50,6 +51,7 @@ use std::sync::atomic::AtomicU64;
 use anyhow::Context as _;
 use gokrazy_core::control::{Reply, Request};
 use gokrazy_core::paths;
+use tokio::sync::Semaphore;
 
 use auth::Door;
 use config::Config;
@@ -80,6 +82,8 @@ pub struct App {
     pub door: Door,
     /// Tokens and names that nobody can guess.
     pub numbers: Numbers,
+    /// One permit for each client that follows a log.
+    pub followers: Arc<Semaphore>,
     /// For metrics.
     pub counters: Counters,
     /// Our user id: its processes are served on the unix socket without a password.
@@ -104,6 +108,7 @@ impl App {
             sources,
             door: Door::new(store),
             numbers: Numbers::new(key),
+            followers: Arc::new(Semaphore::new(logs::MAX_FOLLOWERS)),
             counters: Counters::default(),
             uid: nix::unistd::geteuid().as_raw(),
         })

@@ -13,7 +13,9 @@ use axum::routing::{any, get, post, put};
 use super::error::Refusal;
 use super::metrics::{self, Own};
 use super::params::{Format, format};
-use super::{App, api, assets, auth, divert, gokrazy, origin, pages, power, services, update};
+use super::{
+    App, api, assets, auth, divert, gokrazy, logs, origin, pages, power, services, update,
+};
 
 /// Every route, each behind the door.
 pub fn router(app: Arc<App>) -> Router {
@@ -21,6 +23,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/", any(index))
         .route("/assets/{file}", get(assets::asset))
         .route("/metrics", get(metrics))
+        .route("/log", any(logs::log))
         .route("/status", any(services::status))
         .route("/stop", post(services::stop))
         .route("/restart", post(services::restart))

@@ -16,6 +16,7 @@ use gokrazy_core::lease::Lease;
 use gokrazy_core::paths;
 use gokrazy_core::service_status::ServiceStatus;
 
+use super::logs;
 use super::machine::{self, Kernel, Memory, Names, ProcessMemory, Storage, small_text};
 
 /// Most services, leases or mounts that are shown.
@@ -41,6 +42,8 @@ pub struct Service {
     pub status: ServiceStatus,
     /// What the kernel says, while it runs.
     pub memory: Option<ProcessMemory>,
+    /// The last line of its log.
+    pub last_line: Option<String>,
 }
 
 impl Service {
@@ -172,10 +175,13 @@ impl Sources {
     /// The services alone, by name.
     pub fn services(&self, problems: &mut Vec<String>) -> Vec<Service> {
         let folder = self.run_dir.join(paths::SERVICE_DIR);
+        let logs = self.run_dir.join(paths::LOG_DIR);
         let mut services: Vec<Service> = read_all(&folder, ServiceStatus::parse, problems)
             .into_iter()
             .map(|status| Service {
                 memory: status.pid.and_then(|pid| self.kernel.process_memory(pid)),
+                last_line: logs::folder_of(&logs, &status.name)
+                    .and_then(|folder| logs::reader::last_text(&folder)),
                 status,
             })
             .collect();

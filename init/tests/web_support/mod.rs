@@ -86,6 +86,18 @@ impl Machine {
         .unwrap();
     }
 
+    /// Replaces a segment of the log of `name` by lines of its standard output, or of its standard error if they start
+    /// with `!`.
+    pub(crate) fn log(&self, name: &str, number: u32, lines: &[&str]) {
+        let record = |line: &&str| match line.strip_prefix('!') {
+            Some(text) => format!("1.0 2026-11-25T16:15:05.123Z err 3 {text}\n"),
+            None => format!("1.0 2026-11-25T16:15:05.123Z out 6 {line}\n"),
+        };
+        let text: String = lines.iter().map(record).collect();
+        fs::create_dir_all(self.run_dir().join("log").join(name)).unwrap();
+        self.write(&format!("run/log/{name}/{number:010}.log"), &text);
+    }
+
     fn service(&self, name: &str, state: &str, more: &str) {
         let file = name.replace(['<', '>', '/'], "_");
         let text = format!(

@@ -96,6 +96,7 @@ fn row(service: &Service, uptime: Option<Duration>) -> Markup {
             th scope="row" {
                 a.name href=(service_link(service)) { (status.name) }
                 span.sub { (service.program()) }
+                @if let Some(line) = &service.last_line { span.last { (shortened(line)) } }
                 @if let Some(program) = &status.diverted { span.sub.warn { "diverted to " (program) } }
             }
             td data-label="State" {
@@ -202,6 +203,15 @@ fn interface(lease: &Lease, uptime: Option<Duration>) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// The beginning of a line, for a table.
+fn shortened(line: &str) -> String {
+    const MOST: usize = 160;
+    match line.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line.to_owned(),
     }
 }
 

@@ -1,0 +1,343 @@
+//! Segments of a log to records, while logd writes and removes them.
+//!
+//! Segments are files named by a growing number; a record never spans two.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use gokrazy_core::log_record::{Record, Stream};
+
+/// Bytes read at a time; many times the longest record.
+const CHUNK: usize = 64 * 1024;
+
+/// Most bytes looked through for where a replay begins.
+const MAX_LOOK_BACK: u64 = 2 * 1024 * 1024;
+
+/// Which records are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+    /// Whatever there is.
+    All,
+}
+
+impl Wanted {
+    fn takes(self, line: &[u8]) -> bool {
+        let Some(record) = Record::parse(line) else {
+            return false;
+        };
+        match (self, record.stream) {
+            (Self::All, _) | (Self::Out, Stream::Out) => true,
+            // What the kernel says is no service's output, and reads like an error stream.
+            (Self::Err, Stream::Err | Stream::Kernel) => true,
+            (Self::Out, Stream::Err | Stream::Kernel) | (Self::Err, Stream::Out) => false,
+        }
+    }
+}
+
+/// A place between two records; `Display` and [`Place::parse`] carry it over a reconnection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    segment: u64,
+    offset: u64,
+}
+
+impl Place {
+    /// Before whatever is there.
+    pub const START: Self = Self {
+        segment: 0,
+        offset: 0,
+    };
+
+    /// Reads what `Display` wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (segment, offset) = text.split_once('-')?;
+        Some(Self {
+            segment: segment.parse().ok()?,
+            offset: offset.parse().ok()?,
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.segment, self.offset)
+    }
+}
+
+/// Reads a log from a place on.
+#[derive(Debug)]
+pub struct Reader {
+    folder: PathBuf,
+    wanted: Wanted,
+    place: Place,
+}
+
+impl Reader {
+    /// A reader that begins at `place`; one that is gone means the oldest record there is.
+    pub fn at(folder: PathBuf, wanted: Wanted, place: Place) -> Self {
+        Self {
+            folder,
+            wanted,
+            place,
+        }
+    }
+
+    /// A reader that begins `records` records before the end.
+    pub fn from_end(folder: PathBuf, wanted: Wanted, records: usize) -> Self {
+        let place = before_end(&folder, wanted, records);
+        Self::at(folder, wanted, place)
+    }
+
+    /// The log's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Reads on and gives each record that is wanted to `put`, with the place behind it.
+    ///
+    /// Returns whether there may be more at once; `false` means that logd must write first.
+    pub fn read(&mut self, mut put: impl FnMut(&[u8], Place)) -> bool {
+        let bytes = self.chunk().unwrap_or_default();
+        let complete = bytes.iter().rposition(|byte| *byte == b'\n');
+        let Some(complete) = complete.and_then(|last| bytes.get(..=last)) else {
+            return self.skip(&bytes);
+        };
+        for line in complete.split_inclusive(|byte| *byte == b'\n') {
+            let length = u64::try_from(line.len()).unwrap_or(0);
+            self.place.offset = self.place.offset.saturating_add(length);
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            if self.wanted.takes(line) {
+                put(line, self.place);
+            }
+        }
+        true
+    }
+
+    /// Nothing complete is there: goes to the next segment if there is one, past what cannot be a record, or nowhere.
+    fn skip(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() >= CHUNK {
+            let length = u64::try_from(bytes.len()).unwrap_or(0);
+            self.place.offset = self.place.offset.saturating_add(length);
+            return true;
+        }
+        let next = segments(&self.folder)
+            .into_iter()
+            .find(|number| *number > self.place.segment);
+        match next {
+            Some(segment) => {
+                self.place = Place { segment, offset: 0 };
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn chunk(&self) -> io::Result<Vec<u8>> {
+        let mut file = File::open(segment_path(&self.folder, self.place.segment))?;
+        file.seek(SeekFrom::Start(self.place.offset))?;
+        let mut bytes = Vec::new();
+        let most = u64::try_from(CHUNK).unwrap_or(u64::MAX);
+        file.take(most).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// The text of the newest record, for people.
+pub fn last_text(folder: &Path) -> Option<String> {
+    let newest = *segments(folder).last()?;
+    let mut file = File::open(segment_path(folder, newest)).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(16 * 1024)))
+        .ok()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).ok()?;
+    let mut lines = bytes.rsplit(|byte| *byte == b'\n');
+    let text = lines.find_map(Record::parse).map(|record| record.text)?;
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
+/// Numbers of the segments, oldest first.
+fn segments(folder: &Path) -> Vec<u64> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut numbers: Vec<u64> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            name.to_str()?.strip_suffix(".log")?.parse().ok()
+        })
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn segment_path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:010}.log"))
+}
+
+fn before_end(folder: &Path, wanted: Wanted, records: usize) -> Place {
+    let (mut left, mut looked) = (records, 0_u64);
+    let mut place = Place::START;
+    for segment in segments(folder).into_iter().rev() {
+        let Ok(bytes) = fs::read(segment_path(folder, segment)) else {
+            break;
+        };
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if left == 0 {
+            if place == Place::START {
+                place = Place {
+                    segment,
+                    offset: length,
+                };
+            }
+            break;
+        }
+        let mut end = bytes.len();
+        for line in bytes.split_inclusive(|byte| *byte == b'\n').rev() {
+            end = end.saturating_sub(line.len());
+            if wanted.takes(line.strip_suffix(b"\n").unwrap_or(line)) {
+                left = left.saturating_sub(1);
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        let offset = u64::try_from(end).unwrap_or(0);
+        place = Place { segment, offset };
+        looked = looked.saturating_add(length);
+        if left == 0 || looked > MAX_LOOK_BACK {
+            break;
+        }
+    }
+    place
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gokrazy_core::atomic::{Durability, replace};
+
+    struct Log(PathBuf);
+
+    impl Log {
+        fn new(name: &str) -> Self {
+            let folder =
+                std::env::temp_dir().join(format!("gokrazy-web-log-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn segment(&self, number: u64, text: &str) {
+            let path = segment_path(&self.0, number);
+            replace(&path, text.as_bytes(), 0o640, Durability::Volatile).unwrap();
+        }
+    }
+
+    impl Drop for Log {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn lines(stream: &str, texts: &[&str]) -> String {
+        let line = |text: &&str| format!("1.0 2026-11-25T16:15:05.123Z {stream} 6 {text}\n");
+        texts.iter().map(line).collect()
+    }
+
+    fn texts(reader: &mut Reader) -> Vec<String> {
+        let mut texts = Vec::new();
+        while reader.read(|line, _| {
+            let record = Record::parse(line).unwrap();
+            texts.push(String::from_utf8_lossy(record.text).into_owned());
+        }) {}
+        texts
+    }
+
+    #[test]
+    fn segments_are_read_in_order_and_followed_over_their_end() {
+        let log = Log::new("order");
+        log.segment(9, &lines("out", &["a", "b"]));
+        log.segment(10, &lines("err", &["c"]));
+        let mut reader = Reader::at(log.0.clone(), Wanted::All, Place::START);
+        assert_eq!(texts(&mut reader), ["a", "b", "c"]);
+        assert_eq!(texts(&mut reader), [""; 0]);
+        // Half a record is left until its end has come.
+        let more = lines("err", &["c"]) + "1.0 2026-11-25T16:15:05.123Z out 6 hal";
+        log.segment(10, &more);
+        assert_eq!(texts(&mut reader), [""; 0]);
+        log.segment(10, &(more + "f\n"));
+        log.segment(12, &lines("out", &["d"]));
+        assert_eq!(texts(&mut reader), ["half", "d"]);
+        // What was removed before it was read is gone, and the rest is not.
+        fs::remove_file(segment_path(&log.0, 12)).unwrap();
+        log.segment(14, &lines("out", &["e"]));
+        assert_eq!(texts(&mut reader), ["e"]);
+    }
+
+    #[test]
+    fn a_replay_counts_what_is_wanted() {
+        let log = Log::new("replay");
+        log.segment(1, &lines("out", &["a", "b"]));
+        log.segment(
+            2,
+            &(lines("out", &["c"]) + &lines("err", &["x"]) + &lines("out", &["d"])),
+        );
+        let replay = |wanted, records| texts(&mut Reader::from_end(log.0.clone(), wanted, records));
+        assert_eq!(replay(Wanted::Out, 3), ["b", "c", "d"]);
+        assert_eq!(replay(Wanted::Err, 3), ["x"]);
+        assert_eq!(replay(Wanted::All, 2), ["x", "d"]);
+        assert_eq!(replay(Wanted::All, 100), ["a", "b", "c", "x", "d"]);
+        assert_eq!(replay(Wanted::All, 0), [""; 0]);
+        assert_eq!(last_text(&log.0).as_deref(), Some("d"));
+    }
+
+    #[test]
+    fn a_place_carries_over_a_reconnection() {
+        let log = Log::new("place");
+        log.segment(3, &lines("out", &["a", "b", "c"]));
+        let mut places = Vec::new();
+        Reader::at(log.0.clone(), Wanted::All, Place::START).read(|_, _| {});
+        let mut reader = Reader::at(
+            log.0.clone(),
+            Wanted::All,
+            Place {
+                segment: 3,
+                offset: 0,
+            },
+        );
+        reader.read(|_, place| places.push(place.to_string()));
+        let place = Place::parse(&places[1]).unwrap();
+        assert_eq!(
+            texts(&mut Reader::at(log.0.clone(), Wanted::All, place)),
+            ["c"]
+        );
+        for bad in ["", "1", "-", "a-b", "1-2-3", "99999999999999999999999-1"] {
+            assert_eq!(Place::parse(bad), None);
+        }
+    }
+
+    #[test]
+    fn nothing_and_garbage_are_no_records() {
+        let log = Log::new("garbage");
+        assert_eq!(last_text(&log.0), None);
+        assert_eq!(
+            texts(&mut Reader::from_end(log.0.clone(), Wanted::All, 5)),
+            [""; 0]
+        );
+        log.segment(
+            1,
+            &format!("\u{0}\n{}\n{}", "x".repeat(3 * CHUNK), lines("out", &["a"])),
+        );
+        assert_eq!(
+            texts(&mut Reader::at(log.0.clone(), Wanted::All, Place::START)),
+            ["a"]
+        );
+        let absent = Reader::at(log.0.join("absent"), Wanted::All, Place::START);
+        assert_eq!(texts(&mut { absent }), [""; 0]);
+    }
+}
