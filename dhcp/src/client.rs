@@ -3,13 +3,15 @@
 //! The shell around [`Machine`]: it feeds it with packets and link changes, and does what it says.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use gokrazy_core::lease::Lease;
+use gokrazy_core::lease::{Lease, Method};
 use gokrazy_netlink::{Event as NetlinkEvent, Link};
 
 use crate::apply;
 use crate::hooks::Change;
-use crate::machine::{Action, Ending, Event, Machine, Memory, Profile, Reason, Route};
+use crate::link_local::{self, LinkLocal};
+use crate::machine::{Action, Ending, Event, Machine, Memory, Profile, Route};
 use crate::message::{self, ClasslessRoutes, Identity};
 use crate::moment::{Moment, earlier};
 use crate::plan::{self, PROTOCOL, Standing, Target, Wish};
@@ -19,10 +21,12 @@ use crate::terms::Grant;
 use crate::wire::Wire;
 use crate::world::{Outcome, World};
 
-/// Least time between two restorations of what someone else removed, in milliseconds.
-const REASSERT_GAP: std::time::Duration = std::time::Duration::from_secs(1);
+/// Least time between two restorations of what someone else removed.
+const REASSERT_GAP: Duration = Duration::from_secs(1);
+/// Wait before one: tools that flush an interface look again until nothing is left.
+const REASSERT_WAIT: Duration = Duration::from_millis(100);
 /// Least time between two writes of the same lease to the disk, since a server can choose very short ones.
-const SAVE_GAP: std::time::Duration = std::time::Duration::from_secs(60);
+const SAVE_GAP: Duration = Duration::from_secs(60);
 
 /// The client of one interface.
 #[derive(Debug)]
@@ -33,6 +37,7 @@ pub struct Client {
     pub name: String,
     mac: [u8; 6],
     machine: Machine,
+    link_local: LinkLocal,
     identity: Identity,
     wire: Wire,
     standing: Standing,
@@ -50,7 +55,7 @@ impl Client {
     /// A client for `link`, which has a hardware address of six bytes.
     pub fn new(link: &Link, mac: [u8; 6], world: &mut World) -> Self {
         let name = link.name.clone();
-        let memory = recall(link, mac, world);
+        let (memory, former_mtu) = recall(link, mac, world);
         let identity = world.identity(&name, mac);
         let profile = Profile {
             mac,
@@ -63,11 +68,12 @@ impl Client {
         let mut client = Self {
             index: link.index,
             machine: Machine::new(profile, memory, system::now()),
+            link_local: LinkLocal::new(mac),
             wire: Wire::new(link.index, mac),
             metric: 0,
             standing: Standing::Demoted,
             lease: None,
-            former_mtu: None,
+            former_mtu,
             reassert_at: None,
             reasserted_at: None,
             saved: None,
@@ -127,7 +133,8 @@ impl Client {
 
     /// When [`Client::on_deadline`] is due.
     pub fn deadline(&self) -> Option<Moment> {
-        earlier(self.machine.deadline(), self.reassert_at)
+        let own = earlier(self.machine.deadline(), self.link_local.deadline());
+        earlier(own, self.reassert_at)
     }
 
     /// The descriptors to wait for.
@@ -150,6 +157,8 @@ impl Client {
         if self.machine.deadline().is_some_and(|at| at <= now) {
             self.on(Event::Deadline, world);
         }
+        let actions = self.link_local.on_deadline(now, &mut world.chance);
+        self.follow(actions, world);
     }
 
     /// Takes what has arrived on its sockets.
@@ -172,6 +181,8 @@ impl Client {
         }
         for arp in self.wire.claims() {
             self.on(Event::Arp(arp), world);
+            let actions = self.link_local.on_arp(&arp, system::now());
+            self.follow(actions, world);
         }
     }
 
@@ -246,7 +257,8 @@ impl Client {
             return;
         }
         let earliest = self.reasserted_at.map_or(now, |at| at.after(REASSERT_GAP));
-        self.reassert_at = earlier(self.reassert_at, Some(earliest.max(now)));
+        let at = earliest.max(now.after(REASSERT_WAIT));
+        self.reassert_at = earlier(self.reassert_at, Some(at));
     }
 
     /// Asks for more time now.
@@ -275,13 +287,61 @@ impl Client {
     fn on(&mut self, event: Event, world: &mut World) {
         let actions = self.machine.on(event, system::now(), &mut world.chance);
         // Ears first, so that no answer comes too early.
-        let heard = self.wire.await_replies(self.machine.awaited());
-        if let Err(error) = heard.and_then(|()| self.wire.watch(self.machine.claimed())) {
-            world.log.detail(&self.name, format!("listen: {error}"));
-        }
+        self.listen(world);
         for action in actions {
             self.perform(action, world);
         }
+        self.mind_link_local(world);
+    }
+
+    fn listen(&mut self, world: &World) {
+        let claimed = self.machine.claimed().or(self.link_local.claimed());
+        let heard = self.wire.await_replies(self.machine.awaited());
+        if let Err(error) = heard.and_then(|()| self.wire.watch(claimed)) {
+            world.log.detail(&self.name, format!("listen: {error}"));
+        }
+    }
+
+    /// A link-local address is for the time without a lease.
+    fn mind_link_local(&mut self, world: &mut World) {
+        if self.machine.grant().is_some() || self.standing == Standing::Demoted {
+            if self.link_local.rest() {
+                self.follow(vec![link_local::Action::Drop], world);
+            }
+        } else if world.config.link_local && self.machine.is_searching() {
+            self.link_local.search(system::now());
+        }
+    }
+
+    fn follow(&mut self, actions: Vec<link_local::Action>, world: &mut World) {
+        self.listen(world);
+        for action in actions {
+            match action {
+                link_local::Action::Arp(arp) => self.perform(Action::Arp(arp), world),
+                link_local::Action::Take(address) => self.take_link_local(address, world),
+                link_local::Action::Drop => {
+                    let ours = |lease: &Lease| lease.method == Method::LinkLocal;
+                    if self.lease.as_ref().is_some_and(ours) {
+                        world
+                            .log
+                            .event(&self.name, "giving up the link-local address");
+                        self.withdraw("link-local-lost", world);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_link_local(&mut self, address: Ipv4Addr, world: &mut World) {
+        let lease = store::link_local(address, &self.name, system::now());
+        world
+            .log
+            .event(&self.name, format!("no server; taking {address}"));
+        world.publisher.put(&lease);
+        self.lease = Some(lease);
+        self.reconcile(world, None);
+        world.resolver_changed = true;
+        self.tell("link-local", world);
     }
 
     fn perform(&mut self, action: Action, world: &mut World) {
@@ -307,7 +367,7 @@ impl Client {
                 }
             }
             Action::Configure(grant) => self.configure(&grant, world),
-            Action::Withdraw(reason) => self.withdraw(reason, world),
+            Action::Withdraw(reason) => self.withdraw(reason.as_str(), world),
             Action::Save(grant) => self.save(&grant, world),
             Action::Forget => world.forget(&self.name),
             Action::Show(terms) => {
@@ -318,6 +378,7 @@ impl Client {
     }
 
     fn configure(&mut self, grant: &Grant, world: &mut World) {
+        self.link_local.rest();
         let lease = store::lease(grant, &self.name);
         let former = self.lease.replace(lease.clone());
         let renewed = former
@@ -331,14 +392,14 @@ impl Client {
         world.outcome = Some(Outcome::Bound);
     }
 
-    fn withdraw(&mut self, reason: Reason, world: &mut World) {
+    fn withdraw(&mut self, reason: &'static str, world: &mut World) {
         let former = self.lease.take();
         self.reassert_at = None;
         self.reconcile(world, former.map(|old| old.address));
         self.set_mtu(None, world);
         world.publisher.remove(&self.name);
         world.resolver_changed = true;
-        self.tell(reason.as_str(), world);
+        self.tell(reason, world);
     }
 
     fn save(&mut self, grant: &Grant, world: &mut World) {
@@ -349,7 +410,8 @@ impl Client {
             return;
         }
         self.saved = Some((address, now));
-        let text = store::render(grant, &self.name, &circumstances(self.mac, world));
+        let at = circumstances(self.mac, world);
+        let text = store::render(grant, &self.name, &at, self.former_mtu);
         world.save(&self.name, &text);
     }
 
@@ -396,9 +458,13 @@ impl Client {
             broadcast: lease.broadcast,
             routers: lease.routers.clone(),
             routes: lease.routes.clone(),
-            link_local: false,
+            link_local: lease.method == Method::LinkLocal,
         };
-        let end = self.machine.grant().and_then(|grant| grant.timers.expire);
+        let grant = self
+            .machine
+            .grant()
+            .filter(|_| lease.method == Method::Dhcp);
+        let end = grant.and_then(|grant| grant.timers.expire);
         // Rounded up: the kernel must not be faster than we are.
         let left = end.map(|end| end.since(now).as_millis().div_ceil(1000));
         let left = left.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
@@ -425,28 +491,30 @@ fn circumstances(mac: [u8; 6], world: &World) -> Circumstances<'_> {
 }
 
 /// What the saved file and the kernel tell of an earlier run.
-fn recall(link: &Link, mac: [u8; 6], world: &mut World) -> Memory {
+fn recall(link: &Link, mac: [u8; 6], world: &mut World) -> (Memory, Option<u32>) {
     if world.config.anonymous || world.only_offer() {
-        return Memory::None;
+        return (Memory::None, None);
     }
     let path = world.config.state_dir.join(&link.name);
     let text = match store::read(&path) {
         Ok(Some(text)) => text,
-        Ok(None) => return Memory::None,
+        Ok(None) => return (Memory::None, None),
         Err(error) => {
-            world
-                .log
-                .event(&link.name, format!("read {}: {error}", path.display()));
-            return Memory::None;
+            let path = path.display();
+            world.log.event(&link.name, format!("read {path}: {error}"));
+            return (Memory::None, None);
         }
     };
     let held = world.netlink.addresses(link.index).unwrap_or_default();
     let holds = |address: Ipv4Addr| held.iter().any(|held| held.address == address);
-    let judged = store::judge(&text, &circumstances(mac, world), holds);
-    judged.unwrap_or_else(|error| {
-        world
-            .log
-            .event(&link.name, format!("ignore {}: {error}", path.display()));
-        Memory::None
-    })
+    match store::judge(&text, &circumstances(mac, world), holds) {
+        Ok(memory) => (memory, store::former_mtu(&text, &world.boot_id)),
+        Err(error) => {
+            let path = path.display();
+            world
+                .log
+                .event(&link.name, format!("ignore {path}: {error}"));
+            (Memory::None, None)
+        }
+    }
 }

@@ -6,7 +6,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`config`] | flags, checked; pure |
-//! | [`machine`], [`exchange`], [`conflict`] | RFC 2131, its retransmissions, RFC 5227; pure |
+//! | [`machine`], [`exchange`], [`conflict`], [`link_local`] | RFC 2131, its retransmissions, RFC 5227, RFC 3927; pure |
 //! | [`message`], [`terms`], [`names`] | bytes to checked values; pure |
 //! | [`frame`], [`filter`] | packets around them, and which of those wake us; pure |
 //! | [`plan`], [`resolver`], [`links`] | the kernel state and the text of resolv.conf that follow; pure |
@@ -23,6 +23,7 @@ pub mod exchange;
 pub mod filter;
 pub mod frame;
 pub mod hooks;
+pub mod link_local;
 pub mod links;
 pub mod log;
 pub mod machine;

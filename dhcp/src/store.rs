@@ -14,9 +14,10 @@ use gokrazy_core::atomic::{self, Durability, ReplaceError};
 use gokrazy_core::keyvalue::Document;
 use gokrazy_core::lease::{Lease, Method};
 
+use crate::link_local;
 use crate::machine::Memory;
 use crate::moment::Moment;
-use crate::terms::{Grant, Terms, Timers, is_host};
+use crate::terms::{Grant, Terms, Timers, broadcast_of, is_host};
 
 /// A lease file is a few hundred bytes; more is not one.
 const LONGEST: u64 = 16 * 1024;
@@ -61,14 +62,45 @@ pub fn lease(grant: &Grant, interface: &str) -> Lease {
     }
 }
 
-/// The text of the saved file.
-pub fn render(grant: &Grant, interface: &str, at: &Circumstances<'_>) -> String {
+/// The published form of a link-local address, held since `now`.
+pub fn link_local(address: Ipv4Addr, interface: &str, now: Moment) -> Lease {
+    Lease {
+        interface: interface.to_owned(),
+        method: Method::LinkLocal,
+        address,
+        prefix: link_local::PREFIX,
+        broadcast: broadcast_of(address, link_local::PREFIX, None),
+        routers: Vec::new(),
+        routes: Vec::new(),
+        dns: Vec::new(),
+        domain: None,
+        search: Vec::new(),
+        ntp: Vec::new(),
+        mtu: None,
+        hostname: None,
+        captive_portal: None,
+        server: None,
+        acquired_at: now.as_secs(),
+        renew_at: None,
+        rebind_at: None,
+        expires_at: None,
+    }
+}
+
+/// The text of the saved file; `former_mtu` is the MTU to go back to.
+pub fn render(
+    grant: &Grant,
+    interface: &str,
+    at: &Circumstances<'_>,
+    former_mtu: Option<u32>,
+) -> String {
     let mut extra = Document::new();
     let age = at.now.since(grant.acquired).as_secs();
     extra
         .set("mac", mac_text(at.mac))
         .set("boot_id", at.boot_id)
-        .set("acquired_wall", at.wall.saturating_sub(age));
+        .set("acquired_wall", at.wall.saturating_sub(age))
+        .set_some("former_mtu", former_mtu);
     lease(grant, interface).render() + &extra.render()
 }
 
@@ -95,6 +127,15 @@ pub fn judge(
     }
     let acquired: Option<u64> = document.optional_as("acquired_wall").unwrap_or_default();
     Ok(other_boot(&lease, acquired, at))
+}
+
+/// The MTU that the interface had before the lease of this boot.
+pub fn former_mtu(text: &str, boot_id: &str) -> Option<u32> {
+    let document = Document::parse(text).ok()?;
+    if document.get("boot_id") != Some(boot_id) {
+        return None;
+    }
+    document.optional_as("former_mtu").ok().flatten()
 }
 
 fn same_boot(lease: Lease, now: Moment, holds: impl Fn(Ipv4Addr) -> bool) -> Memory {
@@ -228,7 +269,7 @@ mod tests {
 
     /// Saved at boot time 200 s and wall time 5000 s, so acquired at wall time 4900 s.
     fn saved() -> String {
-        render(&granted(), "eth0", &at("boot-a", 200, 5000))
+        render(&granted(), "eth0", &at("boot-a", 200, 5000), Some(1500))
     }
 
     #[track_caller]
@@ -256,6 +297,12 @@ mod tests {
         check(&at("boot-b", 3, 5000), true, Memory::Lease(address, end));
         check(&at("boot-b", 3, 5900), true, Memory::Former(address));
         check(&at("boot-b", 3, 60), true, Memory::Lease(address, None));
+    }
+
+    #[test]
+    fn the_former_mtu_counts_within_a_boot() {
+        assert_eq!(former_mtu(&saved(), "boot-a"), Some(1500));
+        assert_eq!(former_mtu(&saved(), "boot-b"), None);
     }
 
     #[test]

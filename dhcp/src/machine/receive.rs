@@ -168,6 +168,10 @@ impl Machine {
 
     /// The lease is ours: configure it, or its new times.
     pub(super) fn take(&mut self, grant: Box<Grant>, turn: &mut Turn<'_>) {
+        if grant.is_over(turn.now) {
+            turn.log("the lease was over before its address could be used".to_owned());
+            return self.discover(turn);
+        }
         let terms = &grant.terms;
         let same = self
             .holding
