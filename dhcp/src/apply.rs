@@ -22,41 +22,47 @@ pub fn reconcile(
             return vec![format!("list addresses and routes: {error}")];
         }
     };
-    let steps = steps(target, &addresses, &routes, known);
-    steps
-        .iter()
-        .filter_map(|step| perform(netlink, step))
-        .collect()
+    let mut refused = Vec::new();
+    for step in steps(target, &addresses, &routes, known) {
+        match perform(netlink, &step) {
+            // The interface is gone, and the event that tells us is on its way.
+            Err((Errno::ENODEV, _)) => return Vec::new(),
+            Err((_, message)) => refused.push(message),
+            Ok(()) => {}
+        }
+    }
+    refused
 }
 
 /// What is gone already, or there already, is as it should be.
-fn perform(netlink: &mut Handle, step: &Step) -> Option<String> {
+fn perform(netlink: &mut Handle, step: &Step) -> Result<(), (Errno, String)> {
     let (result, fine, what) = match step {
         Step::DeleteAddress(address) => (
             netlink.delete_address(address),
-            [Errno::EADDRNOTAVAIL, Errno::ENODEV],
+            Errno::EADDRNOTAVAIL,
             format!("remove address {}", address.address),
         ),
         Step::DeleteRoute(route) => (
             netlink.delete_route(route),
-            [Errno::ESRCH, Errno::ENODEV],
+            Errno::ESRCH,
             format!("remove route to {}/{}", route.destination, route.prefix),
         ),
         Step::PutAddress(address) => (
             netlink.put_address(address),
-            [Errno::EEXIST, Errno::EEXIST],
+            Errno::EEXIST,
             format!("add address {}/{}", address.address, address.prefix),
         ),
-        // Without carrier or while it is set down the kernel takes no routes; they are added when it comes back.
         Step::AddRoute(route) => (
             netlink.add_route(route),
-            [Errno::EEXIST, Errno::ENETDOWN],
+            Errno::EEXIST,
             format!("add route to {}/{}", route.destination, route.prefix),
         ),
     };
-    let error = result.err()?;
-    let expected = fine
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(*errno as i32));
-    (!expected).then(|| format!("{what}: {error}"))
+    let Err(error) = result else { return Ok(()) };
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+    // While an interface is set down the kernel takes no routes; they are added when it comes back.
+    if errno == fine || errno == Errno::ENETDOWN {
+        return Ok(());
+    }
+    Err((errno, format!("{what}: {error}")))
 }

@@ -1,0 +1,201 @@
+//! Leases from servers that others have written.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::common::{Net, eventually, run};
+
+/// A server that ends with its test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.try_wait();
+    }
+}
+
+/// Starts a server in the net's server namespace.
+#[track_caller]
+fn start(net: &Net, program: &str, package: &str, args: &[&str]) -> Server {
+    let there = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let found = there
+        .iter()
+        .any(|folder| Path::new(folder).join(program).exists());
+    assert!(found, "{program} is missing: apt-get install -y {package}");
+    let mut command = net.in_server(program);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Server(command.spawn().unwrap())
+}
+
+/// The client gets a lease of 192.0.2.0/24 with router and name server, renews it on demand, and gives it back.
+#[track_caller]
+fn check(net: &Net) {
+    let mut client = net.client(&["--release"]);
+    eventually(15, "a lease", || net.has("192.0.2."));
+    eventually(3, "the route", || {
+        net.ip("route show default").contains("via 192.0.2.1")
+    });
+    eventually(3, "the name server", || {
+        net.published("resolv.conf")
+            .is_some_and(|text| text.contains("nameserver 192.0.2.53"))
+    });
+    client.signal(nix::sys::signal::Signal::SIGUSR1);
+    eventually(5, "a renewal", || client.log().contains("renewed 192.0.2."));
+    client.terminate();
+    assert!(!net.has("192.0.2."));
+}
+
+fn write(path: &Path, text: &str) {
+    #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+    std::fs::write(path, text).unwrap();
+}
+
+#[test]
+fn dnsmasq() {
+    let net = Net::new();
+    let leases = format!("--dhcp-leasefile={}", net.folder.join("leases").display());
+    let args = [
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--interface=dhsrv0",
+        "--no-ping",
+        "--user=root",
+        "--pid-file=",
+        "--dhcp-range=192.0.2.100,192.0.2.150,255.255.255.0,300",
+        "--dhcp-option=6,192.0.2.53",
+        &leases,
+    ];
+    let _server = start(&net, "dnsmasq", "dnsmasq-base", &args);
+    check(&net);
+}
+
+#[test]
+fn dnsmasq_with_rapid_commit() {
+    let net = Net::new();
+    let leases = format!("--dhcp-leasefile={}", net.folder.join("leases").display());
+    let args = [
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--interface=dhsrv0",
+        "--no-ping",
+        "--user=root",
+        "--pid-file=",
+        "--dhcp-rapid-commit",
+        "--dhcp-range=192.0.2.100,192.0.2.150,255.255.255.0,300",
+        "--dhcp-option=6,192.0.2.53",
+        &leases,
+    ];
+    let _server = start(&net, "dnsmasq", "dnsmasq-base", &args);
+    check(&net);
+}
+
+#[test]
+fn kea() {
+    let net = Net::new();
+    let config = net.folder.join("kea.conf");
+    let text = r#"{ "Dhcp4": {
+        "interfaces-config": { "interfaces": [ "dhsrv0" ] },
+        "lease-database": { "type": "memfile", "persist": false },
+        "control-socket": { "socket-type": "unix", "socket-name": "FOLDER/kea.sock" },
+        "valid-lifetime": 300,
+        "subnet4": [ { "id": 1, "subnet": "192.0.2.0/24", "pools": [ { "pool": "192.0.2.100 - 192.0.2.150" } ],
+            "option-data": [ { "name": "routers", "data": "192.0.2.1" },
+                             { "name": "domain-name-servers", "data": "192.0.2.53" } ] } ]
+    } }"#;
+    write(
+        &config,
+        &text.replace("FOLDER", &net.folder.display().to_string()),
+    );
+    let folder = net.folder.display().to_string();
+    let mut command = net.in_server("env");
+    let there = Path::new("/usr/sbin/kea-dhcp4").exists();
+    assert!(
+        there,
+        "kea-dhcp4 is missing: apt-get install -y kea-dhcp4-server"
+    );
+    command
+        .arg(format!("KEA_PIDFILE_DIR={folder}"))
+        .arg(format!("KEA_LOCKFILE_DIR={folder}"));
+    command
+        .arg("kea-dhcp4")
+        .arg("-c")
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    let _server = Server(command.spawn().unwrap());
+    check(&net);
+}
+
+#[test]
+fn udhcpd() {
+    let net = Net::new();
+    let config = net.folder.join("udhcpd.conf");
+    let text = "start 192.0.2.100\nend 192.0.2.150\ninterface dhsrv0\nlease_file FOLDER/udhcpd.leases\n\
+                pidfile FOLDER/udhcpd.pid\noption subnet 255.255.255.0\noption router 192.0.2.1\n\
+                option dns 192.0.2.53\noption lease 300\n";
+    write(
+        &config,
+        &text.replace("FOLDER", &net.folder.display().to_string()),
+    );
+    let config = config.display().to_string();
+    let _server = start(&net, "udhcpd", "udhcpd", &["-f", &config]);
+    check(&net);
+}
+
+/// Without `--interface`, every wired interface is managed, and the one that others count as slower stands behind.
+#[test]
+fn all_wired_interfaces_are_served() {
+    let net = Net::new();
+    net.plug("veth1", "dhsrv1");
+    net.server_ip("addr add 198.51.100.1/24 dev dhsrv1");
+    net.ip("link add name bridge0 type bridge");
+    let leases = format!("--dhcp-leasefile={}", net.folder.join("leases").display());
+    let args = [
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--no-ping",
+        "--user=root",
+        "--pid-file=",
+        "--interface=dhsrv0",
+        "--interface=dhsrv1",
+        "--dhcp-range=192.0.2.100,192.0.2.150,255.255.255.0,300",
+        "--dhcp-range=198.51.100.100,198.51.100.150,255.255.255.0,300",
+        &leases,
+    ];
+    let _server = start(&net, "dnsmasq", "dnsmasq-base", &args);
+    let mut client: Command = net.in_client(env!("CARGO_BIN_EXE_dhcp"));
+    let mut client = client
+        .args(net.folders())
+        .args(["--conflict-check", "off"])
+        .spawn()
+        .unwrap();
+    let both = || net.published("net/veth0").is_some() && net.published("net/veth1").is_some();
+    eventually(15, "two leases", both);
+    let routes = net.ip("route show default");
+    assert_eq!(routes.lines().count(), 2, "{routes}");
+    assert!(net.published("net/bridge0").is_none());
+    let best = || run_in(&net, "route get 203.0.113.1");
+    let first = if best().contains("veth0") {
+        ("dhsrv0", "veth1")
+    } else {
+        ("dhsrv1", "veth0")
+    };
+    net.server_ip(&format!("link set {} down", first.0));
+    eventually(3, "the other link", || best().contains(first.1));
+    let pid = client.id().to_string();
+    run("kill", &[&pid]);
+    eventually(5, "its end", || client.try_wait().unwrap().is_some());
+    assert!(net.ip("route show default").is_empty());
+}
+
+fn run_in(net: &Net, args: &str) -> String {
+    net.ip(args)
+}
