@@ -1,6 +1,6 @@
 //! Which slot to start, by the table and the running kernel; pure.
 
-use gokrazy_core::slots::{SlotName, SlotState, Table};
+use gokrazy_core::slots::{Choice, SlotName, SlotState, Table};
 
 /// The kernel that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,9 @@ pub(super) enum Next {
 }
 
 /// What to do by the table, with this kernel.
+///
+/// Where the firmware cannot be told, the running kernel's own slot goes before the one that the table prefers:
+/// kernel and root belong together, and who chose the kernel (systemd-boot, a person at its menu) chose the slot.
 pub(super) fn next(table: &Table, kernel: Kernel) -> Next {
     let Some(choice) = table.choose() else {
         return Next::GiveUp;
@@ -41,12 +44,29 @@ pub(super) fn next(table: &Table, kernel: Kernel) -> Next {
         Some(running) if running != choice.slot && kernel.switchable => {
             Next::OtherKernel(choice.slot)
         }
-        Some(_) | None => Next::Start(Candidate {
-            slot: choice.slot,
-            attempt: choice.attempt,
-            write_first: choice.write_first,
-        }),
+        Some(running) if running != choice.slot => {
+            let own_first = Table {
+                preferred: running,
+                ..*table
+            };
+            start(own_first.choose().unwrap_or(choice))
+        }
+        Some(_) | None => start(choice),
     }
+}
+
+fn start(choice: Choice) -> Next {
+    Next::Start(Candidate {
+        slot: choice.slot,
+        attempt: choice.attempt,
+        write_first: choice.write_first,
+    })
+}
+
+/// Whether a slot that could not be started is to blame itself: not if another slot's kernel tried it, which may
+/// be the only thing that is wrong.
+pub(super) fn is_to_blame(slot: SlotName, kernel: Kernel) -> bool {
+    kernel.slot.is_none_or(|running| running == slot)
 }
 
 /// The table after `slot` turned out to be unusable, ready to be written.
@@ -117,17 +137,30 @@ mod tests {
             switchable: false,
             ..KERNEL_A
         };
-        let table = Table {
+        let prefers_b = Table {
             preferred: SlotName::B,
             ..both_good()
         };
-        assert!(matches!(
-            next(&table, stuck),
-            Next::Start(Candidate {
-                slot: SlotName::B,
-                ..
-            })
-        ));
+        let started = |table: &Table| match next(table, stuck) {
+            Next::Start(candidate) => (candidate.slot, candidate.write_first),
+            other => panic!("{other:?}"),
+        };
+        // The kernel's own slot, and nothing to write, since nothing was tried.
+        assert_eq!(started(&prefers_b), (SlotName::A, None));
+        // Unless that one is known to be bad.
+        let a_is_bad = prefers_b.with(SlotName::A, SlotState::Bad);
+        assert_eq!(started(&a_is_bad), (SlotName::B, None));
+    }
+
+    #[test]
+    fn a_slot_is_not_blamed_for_a_kernel_that_is_not_its_own() {
+        assert!(is_to_blame(SlotName::A, KERNEL_A));
+        assert!(!is_to_blame(SlotName::B, KERNEL_A));
+        let unknown = Kernel {
+            slot: None,
+            switchable: false,
+        };
+        assert!(is_to_blame(SlotName::B, unknown));
     }
 
     #[test]

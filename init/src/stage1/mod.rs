@@ -11,6 +11,8 @@
 //! - An attempt is counted on the disk before the slot is started ([`gokrazy_core::slots`]).
 //! - A slot's kernel and root go together: where the firmware can be told, a slot is started by its own kernel.
 //! - A firmware that took no notice is told once: the command is given only if it changes what stands there.
+//! - A slot is noted as bad only for its own faults, and only by its own kernel.
+//! - A disk that refuses to be written does not keep a good slot from starting, and nothing is tried for ever.
 //! - Nothing on the disk can make this code panic, and if nothing can be started, the console says what was tried.
 //!
 //! The choice is in `choice`, pure; `disk`, `kernel` and `root` touch the machine.
@@ -31,11 +33,12 @@ use gokrazy_core::cmdline::{CommandLine, RootSource};
 use gokrazy_core::kmsg::{self, Priority};
 use gokrazy_core::module_loader::Loader;
 use gokrazy_core::paths;
-use gokrazy_core::slots::SlotName;
+use gokrazy_core::slots::{SlotName, Table};
 use gokrazy_core::uevent::UeventSocket;
 use nix::sys::reboot::{RebootMode, reboot};
 
 use choice::{Candidate, Kernel, Next};
+use root::Failed;
 use table::SlotTable;
 
 /// How long a message that tells of a dead end stays on the console.
@@ -84,9 +87,8 @@ fn boot() -> Result<()> {
     root::mount_early().context("mount the kernel's file systems")?;
     // Opened before the modules are loaded, so that no disk is announced before we listen.
     let uevents = UeventSocket::open().context("listen for devices")?;
-    let line = CommandLine::parse(
-        &fs::read_to_string(paths::PROC_CMDLINE).context("read the kernel command line")?,
-    );
+    let line = fs::read(paths::PROC_CMDLINE).context("read the kernel command line")?;
+    let line = CommandLine::parse(&String::from_utf8_lossy(&line));
     let release = root::kernel_release()?;
     load_modules(&release);
     let source = line
@@ -166,57 +168,83 @@ fn start_by_table(
     loop {
         match choice::next(table.current(), kernel) {
             Next::Start(candidate) => {
-                if let Some(counted) = candidate.write_first {
-                    // Without the count a broken slot would be tried for ever.
-                    table
-                        .write(disk, counted)
-                        .context("count the attempt in the slot table")?;
-                }
-                let error = start(disk, &candidate, release, &reasons, table.current());
-                say(
-                    Priority::Error,
-                    &format!("slot {}: {error:#}", candidate.slot),
-                );
-                reasons.push(format!("slot {}: {error:#}", candidate.slot));
-                let condemned = choice::condemned(table.current(), candidate.slot);
-                if let Err(error) = table.write(disk, condemned) {
-                    say(
-                        Priority::Error,
-                        &format!("note slot {} as bad: {error:#}", candidate.slot),
-                    );
-                }
+                try_slot(&mut table, disk, kernel, &candidate, release, &mut reasons)?;
             }
             Next::OtherKernel(slot) => {
                 kernel.switchable = false;
-                say(
-                    Priority::Warning,
-                    &format!("slot {slot} is to be started by its own kernel"),
-                );
-                match kernel::select(disk, slot) {
-                    Ok(kernel::Selected::Changed) => restart(),
-                    Ok(kernel::Selected::Already) => {
-                        say(
-                            Priority::Warning,
-                            "the firmware was told so before and took this kernel all the same",
-                        );
-                    }
-                    Err(error) => say(Priority::Warning, &format!("tell the firmware: {error:#}")),
-                }
+                reasons.push(ask_for_kernel_of(disk, slot));
             }
-            Next::GiveUp => {
-                let tried = if reasons.is_empty() {
-                    "no slot is good".to_owned()
-                } else {
-                    reasons.join("; ")
-                };
-                return Err(anyhow!(
-                    "{tried} (slot a is {}, slot b is {})",
-                    table.current().a,
-                    table.current().b
-                ));
-            }
+            Next::GiveUp => return Err(nothing_left(table.current(), &reasons)),
         }
     }
+}
+
+/// Starts a slot; comes back when it could not be started, with that noted in the table and among the `reasons`.
+fn try_slot(
+    table: &mut SlotTable,
+    disk: &BootDisk,
+    kernel: Kernel,
+    candidate: &Candidate,
+    release: &str,
+    reasons: &mut Vec<String>,
+) -> Result<()> {
+    let slot = candidate.slot;
+    let counted = candidate
+        .write_first
+        .map_or(Ok(()), |counted| table.write(counted));
+    let failed = match counted {
+        // Without the count, a slot that does not come up would be tried for ever.
+        Err(error) if candidate.attempt.is_some() => {
+            Failed::Unusable(error.context("count the attempt"))
+        }
+        Err(_) | Ok(()) => start(disk, candidate, release, reasons, table.current()),
+    };
+    let (Failed::Unusable(error) | Failed::Stranded(error)) = &failed;
+    let reason = format!("slot {slot}: {error:#}");
+    say(Priority::Error, &reason);
+    reasons.push(reason);
+    let condemned = choice::condemned(table.current(), slot);
+    if !choice::is_to_blame(slot, kernel) {
+        table.set_aside(condemned);
+    } else if let Err(error) = table.write(condemned) {
+        say(
+            Priority::Error,
+            &format!("note slot {slot} as bad: {error:#}"),
+        );
+    }
+    match failed {
+        Failed::Unusable(_) => Ok(()),
+        Failed::Stranded(_) => Err(nothing_left(table.current(), reasons)),
+    }
+}
+
+/// Makes the firmware take the kernel of `slot`, and restarts; comes back only with the reason why not.
+fn ask_for_kernel_of(disk: &BootDisk, slot: SlotName) -> String {
+    say(
+        Priority::Warning,
+        &format!("slot {slot} is to be started by its own kernel"),
+    );
+    let reason = match kernel::select(disk, slot) {
+        Ok(kernel::Selected::Changed) => {
+            restart();
+            "the machine did not restart".to_owned()
+        }
+        Ok(kernel::Selected::Already) => {
+            format!("the firmware was told to take the kernel of slot {slot} and took another")
+        }
+        Err(error) => format!("tell the firmware to take the kernel of slot {slot}: {error:#}"),
+    };
+    say(Priority::Warning, &reason);
+    reason
+}
+
+fn nothing_left(table: &Table, reasons: &[String]) -> anyhow::Error {
+    let tried = if reasons.is_empty() {
+        "no slot is good".to_owned()
+    } else {
+        reasons.join("; ")
+    };
+    anyhow!("{tried} (slot a is {}, slot b is {})", table.a, table.b)
 }
 
 /// Starts `candidate`; comes back only with the reason why it could not be started.
@@ -225,8 +253,8 @@ fn start(
     candidate: &Candidate,
     release: &str,
     reasons: &[String],
-    table: &gokrazy_core::slots::Table,
-) -> anyhow::Error {
+    table: &Table,
+) -> Failed {
     let handover = Handover {
         slot: Some(candidate.slot),
         attempt: candidate.attempt,
@@ -242,11 +270,11 @@ fn start(
     );
     match disk.root_of(candidate.slot) {
         Ok(device) => root::start(&device, release, &handover),
-        Err(error) => anyhow::Error::from(error),
+        Err(error) => Failed::Unusable(error.into()),
     }
 }
 
-/// Starts the root that the command line names, as gokrazy does.
+/// Starts the root that the command line names, as gokrazy does, or else the other slot's.
 fn start_by_root(
     disk: &BootDisk,
     kernel: Option<SlotName>,
@@ -257,7 +285,7 @@ fn start_by_root(
         Priority::Warning,
         &format!("{why}: starting what root= names"),
     );
-    let handover = Handover {
+    let mut handover = Handover {
         slot: kernel,
         attempt: None,
         fallback: kernel.map(|_| why.to_owned()),
@@ -265,7 +293,21 @@ fn start_by_root(
             .has_partitions()
             .then(|| disk.node().display().to_string()),
     };
-    Err(root::start(disk.named_root(), release, &handover))
+    let named = match root::start(disk.named_root(), release, &handover) {
+        Failed::Stranded(error) => return Err(error),
+        Failed::Unusable(error) => format!("{error:#}"),
+    };
+    say(Priority::Error, &named);
+    let other = kernel.and_then(|slot| Some((slot.other(), disk.root_of(slot.other()).ok()?)));
+    let Some((slot, device)) = other else {
+        return Err(anyhow!(named));
+    };
+    say(Priority::Warning, &format!("starting slot {slot}"));
+    handover.slot = Some(slot);
+    handover.fallback = Some(named.clone());
+    let (Failed::Unusable(error) | Failed::Stranded(error)) =
+        root::start(&device, release, &handover);
+    Err(anyhow!("{named}; {error:#}"))
 }
 
 fn restart() {

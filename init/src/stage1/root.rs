@@ -2,7 +2,9 @@
 
 use std::env;
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -68,17 +70,26 @@ pub(super) fn kernel_release() -> Result<String> {
         .ok_or_else(|| anyhow!("the kernel's release is no text"))
 }
 
+/// Why a root was not started.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// It cannot be used; another one can be tried.
+    Unusable(anyhow::Error),
+    /// It could be entered but not started, and there is no way back: only a restart helps.
+    Stranded(anyhow::Error),
+}
+
 /// Mounts `device` as root and becomes its init; comes back only with the reason why not.
-pub(super) fn start(device: &Path, release: &str, handover: &Handover) -> anyhow::Error {
+pub(super) fn start(device: &Path, release: &str, handover: &Handover) -> Failed {
     match prepare(device, release) {
         Err(error) => {
             // What is not mounted cannot be unmounted, and that is fine.
             let _ = umount2(NEW_ROOT, MntFlags::MNT_DETACH);
-            error
+            Failed::Unusable(error)
         }
         Ok(()) => match switch(handover) {
             Ok(never) => match never {},
-            Err(error) => error,
+            Err(error) => Failed::Stranded(error),
         },
     }
 }
@@ -93,9 +104,11 @@ fn prepare(device: &Path, release: &str) -> Result<()> {
     )
     .with_context(|| format!("mount {} as squashfs", device.display()))?;
     let inside = |path: &str| PathBuf::from(format!("{NEW_ROOT}{path}"));
-    if !inside(INIT).is_file() {
-        return Err(anyhow!("{} has no {INIT}", device.display()));
-    }
+    // A file whose blocks are damaged opens well, and kills PID 1 when it runs into them.
+    // What is read stays in memory, where the start needs it.
+    File::open(inside(INIT))
+        .and_then(|mut file| io::copy(&mut file, &mut io::sink()))
+        .with_context(|| format!("read {INIT} of {}", device.display()))?;
     let modules = inside(paths::MODULES).join(release);
     if !modules.is_dir() {
         return Err(anyhow!(
@@ -145,13 +158,16 @@ fn environment(handover: &Handover) -> Result<Vec<CString>> {
         ("GOKRAZY_FALLBACK", handover.fallback.clone()),
         ("GOKRAZY_DISK", handover.disk.clone()),
     ];
-    let given = env::vars().filter(|(key, _)| !key.starts_with("GOKRAZY_"));
+    // The kernel hands over what it does not know of its command line, which need not be text.
+    let given = env::vars_os()
+        .filter(|(key, _)| !key.as_bytes().starts_with(b"GOKRAZY_"))
+        .map(|(key, value)| [key.into_vec(), value.into_vec()].join(&b'='));
     let own = own
         .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        .filter_map(|(key, value)| Some(format!("{key}={}", value?).into_bytes()));
     given
         .chain(own)
-        .map(|(key, value)| Ok(CString::new(format!("{key}={value}"))?))
+        .map(|entry| CString::new(entry).context("make the environment"))
         .collect()
 }
 
