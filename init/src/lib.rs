@@ -7,6 +7,10 @@
 //!
 //! PID 1 links no async runtime and parses nothing that came from the network.
 
+pub mod logd;
+pub mod runtime;
+pub mod service;
 pub mod stage1;
+pub mod supervise;
 #[cfg(feature = "web")]
 pub mod web;

@@ -11,6 +11,9 @@ pub const BOOT_INFO: &str = "boot";
 /// Folder below [`RUN`]: one [`crate::service_status::ServiceStatus`] per service. Writer: init.
 pub const SERVICE_DIR: &str = "service";
 
+/// Folder below [`RUN`]: one socket per service that says what it does (`sd_notify(3)`). Listener: init.
+pub const NOTIFY_DIR: &str = "notify";
+
 /// Folder below [`RUN`]: one folder of log segments per service. Writer: logd.
 pub const LOG_DIR: &str = "log";
 
@@ -133,3 +136,24 @@ pub const RANDOM: &str = "/dev/random";
 
 /// The size of the kernel's random pool in bits (random(4)).
 pub const RANDOM_POOLSIZE: &str = "/proc/sys/kernel/random/poolsize";
+
+/// Processes and what the kernel tells of itself (`proc(5)`).
+pub const PROC: &str = "/proc";
+
+/// What is mounted, as this process sees it.
+pub const PROC_MOUNTINFO: &str = "/proc/self/mountinfo";
+
+/// Which control groups this process is in.
+pub const PROC_SELF_CGROUP: &str = "/proc/self/cgroup";
+
+/// The IPv4 routes.
+pub const PROC_ROUTE: &str = "/proc/net/route";
+
+/// The IPv6 routes.
+pub const PROC_IPV6_ROUTE: &str = "/proc/net/ipv6_route";
+
+/// Swallows what is written, and is empty.
+pub const DEV_NULL: &str = "/dev/null";
+
+/// Users by name (`passwd(5)`).
+pub const ETC_PASSWD: &str = "/etc/passwd";

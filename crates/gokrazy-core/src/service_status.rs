@@ -90,6 +90,62 @@ pub struct ServiceStatus {
     pub status_text: Option<String>,
     /// The program that runs in its place until the next boot, if any.
     pub diverted: Option<String>,
+    /// Failures in a row; 0 once it has run for a minute.
+    pub failures: u32,
+    /// What it still waits for, separated by blanks: `clock`, `service:db` …
+    pub waiting_for: Option<String>,
+    /// Whether an update is confirmed only while it is well.
+    pub critical: bool,
+    /// Fences that its table asks for and this machine cannot give, for people.
+    pub unfenced: Option<String>,
+    /// Its last changes of state, oldest first.
+    pub history: Vec<Change>,
+}
+
+/// A change of a service's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// When, in milliseconds on the boot clock.
+    pub at_ms: u64,
+    /// The state that was entered.
+    pub state: State,
+    /// Why, for people: `ready`, `asked to stop`, `exit status 1` …
+    pub why: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.at_ms, self.state, self.why)
+    }
+}
+
+impl FromStr for Change {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut words = text.splitn(3, ' ');
+        let mut word = || words.next().ok_or(());
+        Ok(Self {
+            at_ms: word()?.parse().map_err(|_| ())?,
+            state: word()?.parse()?,
+            why: word()?.to_owned(),
+        })
+    }
+}
+
+/// Most changes that a reader takes from a file.
+const MAX_HISTORY: usize = 64;
+
+fn history(document: &Document) -> Result<Vec<Change>, ParseError> {
+    (0..MAX_HISTORY)
+        .map_while(|index| document.get(&format!("history_{index}")))
+        .map(|text| {
+            text.parse().map_err(|()| ParseError::Invalid {
+                key: "history_<n>",
+                value: text.to_owned(),
+            })
+        })
+        .collect()
 }
 
 impl ServiceStatus {
@@ -111,12 +167,18 @@ impl ServiceStatus {
             last_exit: document.optional_as("last_exit")?,
             status_text: document.optional_as("status_text")?,
             diverted: document.optional_as("diverted")?,
+            failures: document.optional_as("failures")?.unwrap_or(0),
+            waiting_for: document.optional_as("waiting_for")?,
+            critical: document.get("critical") == Some("yes"),
+            unfenced: document.optional_as("unfenced")?,
+            history: history(&document)?,
         })
     }
 
     /// The file's text.
     pub fn render(&self) -> String {
-        Document::new()
+        let mut document = Document::new();
+        document
             .set("name", &self.name)
             .set("state", self.state)
             .set("command", &self.command)
@@ -128,7 +190,14 @@ impl ServiceStatus {
             .set_some("last_exit", self.last_exit.as_ref())
             .set_some("status_text", self.status_text.as_ref())
             .set_some("diverted", self.diverted.as_ref())
-            .render()
+            .set("failures", self.failures)
+            .set_some("waiting_for", self.waiting_for.as_ref())
+            .set("critical", if self.critical { "yes" } else { "no" })
+            .set_some("unfenced", self.unfenced.as_ref());
+        for (index, change) in self.history.iter().enumerate() {
+            document.set(&format!("history_{index}"), change);
+        }
+        document.render()
     }
 }
 
@@ -139,10 +208,21 @@ mod tests {
     #[test]
     fn golden_file_and_round_trip() {
         let text = "name=hello\nstate=running\ncommand='/user/hello --port 80'\npid=87\nuid=10017\n\
-                    since_ms=2410\nstarted_at_ms=1790000000123\nrestarts=2\nlast_exit='exit status 1'\n";
+                    since_ms=2410\nstarted_at_ms=1790000000123\nrestarts=2\nlast_exit='exit status 1'\n\
+                    failures=0\ncritical=yes\nhistory_0='1400 restarting exit status 1'\n\
+                    history_1='2410 running ready'\n";
         let status = ServiceStatus::parse(text).unwrap();
         assert_eq!((status.state, status.pid), (State::Running, Some(87)));
+        assert_eq!(status.history.len(), 2);
         assert_eq!(status.render(), text);
+    }
+
+    #[test]
+    fn what_an_older_writer_left_out_has_a_default() {
+        let text = "name=a\nstate=stopped\ncommand=/a\nsince_ms=1\nrestarts=0\n";
+        let status = ServiceStatus::parse(text).unwrap();
+        assert_eq!((status.failures, status.critical), (0, false));
+        assert_eq!(status.history, []);
     }
 
     #[test]

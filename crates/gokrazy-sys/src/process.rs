@@ -115,3 +115,71 @@ pub fn duplicate_to(fd: impl AsFd, number: i32) -> io::Result<()> {
         Ok(())
     }
 }
+
+/// kill(2): sends signal `number` to the process `pid`; real-time signals too, which nix's type has not.
+///
+/// # Errors
+/// `EINVAL` for a number that is no signal, `ESRCH` if there is no such process, `EPERM`.
+pub fn signal_process(pid: u32, number: i32) -> io::Result<()> {
+    kill(i32::try_from(pid).unwrap_or(0), number)
+}
+
+/// kill(2) with a negative number: sends signal `number` to the process group `group`.
+///
+/// # Errors
+/// As [`signal_process`].
+pub fn signal_group(group: u32, number: i32) -> io::Result<()> {
+    kill(-i32::try_from(group).unwrap_or(0), number)
+}
+
+fn kill(target: i32, number: i32) -> io::Result<()> {
+    // 0, 1 and -1 would reach ourselves, init or everybody.
+    if (-1..=1).contains(&target) {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    // SAFETY: kill takes any two numbers.
+    if unsafe { libc::kill(target, number) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// adjtimex(2) without a change: whether the kernel holds the clock to be synchronised.
+pub fn kernel_clock_is_synchronised() -> bool {
+    // SAFETY: all zero is "change nothing"; the kernel fills the structure, which outlives the call.
+    let state = unsafe {
+        let mut timex: libc::timex = std::mem::zeroed();
+        libc::adjtimex(&raw mut timex)
+    };
+    (0..libc::TIME_ERROR).contains(&state)
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildEnd {
+    /// With this exit status.
+    Exit(i32),
+    /// By this signal, a real-time one perhaps, which nix's type cannot name.
+    Signal(i32),
+}
+
+/// waitpid(2) for any child with `WNOHANG`: the next child that has ended, if there is one.
+///
+/// # Errors
+/// `ECHILD` if there are no children at all.
+pub fn next_child_end() -> io::Result<Option<(u32, ChildEnd)>> {
+    let mut status = 0;
+    // SAFETY: `status` outlives the call, which writes one integer to it.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    let end = if libc::WIFEXITED(status) {
+        ChildEnd::Exit(libc::WEXITSTATUS(status))
+    } else {
+        ChildEnd::Signal(libc::WTERMSIG(status))
+    };
+    match u32::try_from(pid) {
+        Err(_) => Err(io::Error::last_os_error()),
+        Ok(0) => Ok(None),
+        Ok(pid) => Ok(Some((pid, end))),
+    }
+}

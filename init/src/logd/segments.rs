@@ -1,0 +1,238 @@
+//! A bounded log on disk: segments named by a growing number, the oldest removed when the bound is reached.
+
+use std::collections::VecDeque;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use gokrazy_core::log_record::{Stream, Times, prefix};
+
+/// Into so many segments a log's bound is divided: this part of it goes when room is needed.
+const PARTS: u64 = 4;
+
+/// Smallest bound of a log, in bytes.
+const SMALLEST: u64 = 16 * 1024;
+
+/// Records that have been made and not been written are at most so many bytes.
+const BUFFER: usize = 64 * 1024;
+
+/// So much of the buffer is kept between floods.
+const BUFFER_KEPT: usize = 0;
+
+/// A log.
+#[derive(Debug)]
+pub struct Log {
+    folder: PathBuf,
+    limit: u64,
+    /// Numbers and sizes of the segments, oldest first; the last one is written to.
+    segments: VecDeque<(u64, u64)>,
+    buffer: Vec<u8>,
+    lost: u64,
+    /// Whether the last write failed.
+    failed: bool,
+}
+
+impl Log {
+    /// A log of at most `limit` bytes in `folder`, going on behind what is there.
+    pub fn open(folder: &Path, limit: u64) -> Self {
+        let mut segments: Vec<(u64, u64)> = fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| Some((number(&entry.path())?, entry.metadata().ok()?.len())))
+            .collect();
+        segments.sort_unstable();
+        Self {
+            folder: folder.to_owned(),
+            limit: limit.max(SMALLEST),
+            segments: segments.into(),
+            buffer: Vec::new(),
+            lost: 0,
+            failed: false,
+        }
+    }
+
+    /// Takes in a record, by its beginning and its text; it is on the disk after the next [`Log::flush`] at the latest.
+    pub fn put(&mut self, beginning: &[u8], text: &[u8]) {
+        let length = beginning.len().saturating_add(text.len()).saturating_add(1);
+        let part = self.limit / PARTS;
+        let with = self
+            .current()
+            .saturating_add(bytes(self.buffer.len().saturating_add(length)));
+        if with > part || self.buffer.len().saturating_add(length) > BUFFER {
+            self.flush();
+        }
+        if self.current() > 0 && self.current().saturating_add(bytes(length)) > part {
+            self.start_segment();
+        }
+        self.buffer.extend_from_slice(beginning);
+        self.buffer.extend_from_slice(text);
+        self.buffer.push(b'\n');
+    }
+
+    /// Bytes of the segment that is written to.
+    fn current(&self) -> u64 {
+        self.segments.back().map_or(0, |(_, size)| *size)
+    }
+
+    fn start_segment(&mut self) {
+        let next = self
+            .segments
+            .back()
+            .map_or(1, |(number, _)| number.saturating_add(1));
+        self.segments.push_back((next, 0));
+        let room = self.limit - self.limit / PARTS;
+        while self.segments.len() > 1 && self.total() > room {
+            if let Some((number, _)) = self.segments.pop_front() {
+                let _ = fs::remove_file(self.path(number));
+            }
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.segments.iter().map(|(_, size)| size).sum()
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.folder.join(format!("{number:010}.log"))
+    }
+
+    /// Writes what has been taken in; what finds no room on the disk is counted and lost.
+    pub fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        if self.segments.is_empty() {
+            self.segments.push_back((1, 0));
+        }
+        let Some(&(number, _)) = self.segments.back() else {
+            return;
+        };
+        let length = bytes(self.buffer.len());
+        let written = self.append(number);
+        self.failed = written.is_err();
+        match written {
+            Ok(()) => {
+                if let Some((_, size)) = self.segments.back_mut() {
+                    *size = size.saturating_add(length);
+                }
+            }
+            Err(_) => self.lost = self.lost.saturating_add(length),
+        }
+        self.buffer.clear();
+        // A thousand quiet logs keep no room for a flood.
+        self.buffer.shrink_to(BUFFER_KEPT);
+    }
+
+    /// Opened for each write, so that a thousand logs need no thousand descriptors.
+    fn append(&self, number: u64) -> io::Result<()> {
+        let path = self.path(number);
+        let open = || {
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o640)
+                .open(&path)
+        };
+        let mut file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o750)
+                    .create(&self.folder)?;
+                open()?
+            }
+            other => other?,
+        };
+        file.write_all(&self.buffer)
+    }
+
+    /// Says in the log itself how much was lost before, once there is room again.
+    pub fn confess(&mut self, times: Times) {
+        if self.lost == 0 || self.failed {
+            return;
+        }
+        let text = format!(
+            "logd: {} bytes found no room on the disk",
+            std::mem::take(&mut self.lost)
+        );
+        self.put(
+            prefix(times, Stream::Err, false, 4).as_bytes(),
+            text.as_bytes(),
+        );
+        self.flush();
+    }
+}
+
+fn number(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_suffix(".log")?.parse().ok()
+}
+
+fn bytes(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("gokrazy-logd-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        path
+    }
+
+    fn content(folder: &Path) -> (u64, Vec<u8>) {
+        let mut paths: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        paths.sort();
+        let all: Vec<u8> = paths
+            .iter()
+            .flat_map(|path| fs::read(path).unwrap())
+            .collect();
+        (bytes(all.len()), all)
+    }
+
+    #[test]
+    fn a_log_keeps_to_its_bound_and_keeps_the_newest() {
+        let folder = folder("bound");
+        let limit = 32 * 1024;
+        let mut log = Log::open(&folder, limit);
+        for line in 0..20_000 {
+            log.put(b"", format!("line {line}").as_bytes());
+        }
+        log.flush();
+        let (total, text) = content(&folder);
+        assert!(total <= limit && total > limit / 2, "{total}");
+        assert!(text.ends_with(b"line 19998\nline 19999\n"));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_new_keeper_goes_on_behind_the_old_one() {
+        let folder = folder("again");
+        for run in 0..3 {
+            let mut log = Log::open(&folder, SMALLEST);
+            log.put(b"", format!("run {run}").as_bytes());
+            log.flush();
+        }
+        assert_eq!(content(&folder).1, b"run 0\nrun 1\nrun 2\n");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_loses_lines_and_counts_them() {
+        let mut log = Log::open(Path::new("/proc/none"), SMALLEST);
+        log.put(b"", b"gone");
+        log.flush();
+        log.confess(Times {
+            boot_us: 0,
+            wall_ms: 0,
+        });
+        assert_eq!(log.lost, 5);
+    }
+}

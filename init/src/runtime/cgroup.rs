@@ -1,0 +1,234 @@
+//! Control groups, version 2 (`cgroups(7)`): one for each service, so that nothing of it escapes its end.
+//!
+//! Where the hierarchy is not mounted or not ours to write, there are none, and [`super::tree`] does with less.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use gokrazy_core::paths;
+
+use crate::service::Limits;
+
+/// The folder below which services get their groups.
+#[derive(Debug)]
+pub struct Root {
+    folder: PathBuf,
+    controllers: Vec<String>,
+}
+
+/// The group of one service.
+#[derive(Debug)]
+pub struct Group {
+    path: PathBuf,
+    folder: File,
+}
+
+/// Controllers that our limits need.
+const WANTED: [&str; 3] = ["memory", "cpu", "pids"];
+
+impl Root {
+    /// Finds the hierarchy and makes our folder in it, named after the run folder, which no two inits share.
+    ///
+    /// # Errors
+    /// Why there are no groups, for people.
+    pub fn open(run_dir: &Path) -> Result<Self, String> {
+        let mounts = read(Path::new(paths::PROC_MOUNTINFO))?;
+        let own = read(Path::new(paths::PROC_SELF_CGROUP))?;
+        let parent = place(&mounts, &own).ok_or("no cgroup2 is mounted")?;
+        let run =
+            fs::metadata(run_dir).map_err(|error| format!("{}: {error}", run_dir.display()))?;
+        let folder = parent.join(format!("gokrazy-{:x}-{:x}", run.dev(), run.ino()));
+        sweep(&folder);
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(format!("{}: {error}", folder.display()));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let mut root = Self {
+            folder,
+            controllers: Vec::new(),
+        };
+        root.enable(&parent);
+        Ok(root)
+    }
+
+    /// Turns on what controllers there are; without them there are groups, and no limits.
+    fn enable(&mut self, parent: &Path) {
+        for controller in WANTED {
+            let line = format!("+{controller}");
+            let above = put(&parent.join("cgroup.subtree_control"), &line);
+            if above.is_ok() && put(&self.folder.join("cgroup.subtree_control"), &line).is_ok() {
+                self.controllers.push(controller.to_owned());
+            }
+        }
+    }
+
+    /// Makes the group of a service, with its limits; returns also the limits that cannot be held, for people.
+    ///
+    /// # Errors
+    /// The errno of making the folder.
+    pub fn group(&self, name: &str, limits: &Limits) -> io::Result<(Group, Vec<String>)> {
+        let path = self.folder.join(name);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let group = Group {
+            folder: File::open(&path)?,
+            path,
+        };
+        let missing = group.limit(limits);
+        Ok((group, missing))
+    }
+
+    /// Removes our folder; what is left in it keeps it.
+    pub fn remove(&self) {
+        sweep(&self.folder);
+    }
+}
+
+/// Removes the empty groups of an earlier run.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir(entry.path());
+    }
+    let _ = fs::remove_dir(folder);
+}
+
+impl Group {
+    fn limit(&self, limits: &Limits) -> Vec<String> {
+        let period = 100_000;
+        let quota = |permille: u32| u64::from(permille).saturating_mul(period) / 1000;
+        let wanted = [
+            ("memory.max", limits.memory.map(|bytes| bytes.to_string())),
+            ("memory.oom.group", limits.memory.map(|_| "1".to_owned())),
+            (
+                "cpu.max",
+                limits
+                    .cpu_permille
+                    .map(|share| format!("{} {period}", quota(share))),
+            ),
+            ("pids.max", limits.tasks.map(|tasks| tasks.to_string())),
+        ];
+        let set = wanted
+            .into_iter()
+            .filter_map(|(file, value)| Some((file, value?)));
+        set.filter(|(file, value)| put(&self.path.join(file), value).is_err())
+            .map(|(file, _)| file.to_owned())
+            .collect()
+    }
+
+    /// The group's folder, for `CLONE_INTO_CGROUP`.
+    pub fn folder(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+
+    /// The file whose writer joins the group.
+    pub fn procs(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
+    }
+
+    /// Whether a process lives in it; `None` if that cannot be told.
+    pub fn is_populated(&self) -> Option<bool> {
+        let events = read(&self.path.join("cgroup.events")).ok()?;
+        Some(events.lines().any(|line| line == "populated 1"))
+    }
+
+    /// Kills every process in it (`cgroup.kill`, Linux 5.14).
+    ///
+    /// # Errors
+    /// The errno of writing the file.
+    pub fn kill(&self) -> io::Result<()> {
+        put(&self.path.join("cgroup.kill"), "1")
+    }
+
+    /// How often the kernel killed in it for want of memory.
+    pub fn out_of_memory_kills(&self) -> u64 {
+        let events = read(&self.path.join("memory.events")).unwrap_or_default();
+        let count = events
+            .lines()
+            .find_map(|line| line.strip_prefix("oom_kill "));
+        count.and_then(|count| count.parse().ok()).unwrap_or(0)
+    }
+
+    /// Whether the process is in it.
+    pub fn holds(&self, pid: u32) -> bool {
+        let procs = read(&self.procs()).unwrap_or_default();
+        procs.lines().any(|line| line.parse() == Ok(pid))
+    }
+
+    /// Removes it, if nothing lives in it.
+    pub fn remove(&self) {
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// The folder of our own group: where version 2 is mounted, and which group we are in.
+fn place(mounts: &str, own: &str) -> Option<PathBuf> {
+    let group = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+    let mut fields = mount.split(' ').skip(3);
+    let (root, target) = (fields.next()?, fields.next()?);
+    // In a container the mount shows our group or one above it as its root.
+    let below = if root == "/" {
+        group
+    } else {
+        group.strip_prefix(root).unwrap_or("")
+    };
+    Some(Path::new(target).join(below.trim_start_matches('/')))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
+    read.map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(text)
+}
+
+/// Writes a control file, which is never made nor cut.
+fn put(path: &Path, text: &str) -> io::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_group_is_found_in_every_kind_of_mount() {
+        let line = |root: &str, target: &str| {
+            format!("30 20 0:26 {root} {target} rw,nosuid - cgroup2 cgroup2 rw\n")
+        };
+        for (root, target, own, want) in [
+            ("/", "/sys/fs/cgroup", "0::/\n", "/sys/fs/cgroup/"),
+            (
+                "/",
+                "/sys/fs/cgroup/unified",
+                "1:x:/y\n0::/a/b\n",
+                "/sys/fs/cgroup/unified/a/b",
+            ),
+            (
+                "/docker/1",
+                "/sys/fs/cgroup",
+                "0::/docker/1\n",
+                "/sys/fs/cgroup/",
+            ),
+            ("/..", "/sys/fs/cgroup", "0::/x\n", "/sys/fs/cgroup/"),
+        ] {
+            assert_eq!(
+                place(&line(root, target), own),
+                Some(PathBuf::from(want)),
+                "{root} {own}"
+            );
+        }
+        assert_eq!(place("", "0::/\n"), None);
+        assert_eq!(place(&line("/", "/c"), "1:cpu:/\n"), None);
+    }
+}

@@ -1,0 +1,214 @@
+//! Between clone and exec: what the new process does to itself.
+//!
+//! It runs on its own copy of the memory, so it may allocate; what fails is reported through a pipe that exec closes.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use gokrazy_sys::{capability, process};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::SigSet;
+use nix::unistd::{
+    Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setgroups, setresgid, setresuid,
+    setsid, write,
+};
+
+use crate::service::capabilities;
+
+/// Exit status of a child that could not become its program; nobody sees it but through the report.
+const NOT_STARTED: u8 = 127;
+
+/// All that the child needs, made before the clone.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// Program, where it is looked for in this order.
+    pub programs: Vec<CString>,
+    /// Arguments with the program's name.
+    pub arguments: Vec<CString>,
+    /// Variables.
+    pub environment: Vec<CString>,
+    /// Its input.
+    pub stdin: BorrowedFd<'a>,
+    /// Its output.
+    pub stdout: BorrowedFd<'a>,
+    /// Its errors.
+    pub stderr: BorrowedFd<'a>,
+    /// A descriptor that it gets as number 3.
+    pub extra: Option<BorrowedFd<'a>>,
+    /// Where it reports what fails.
+    pub report: OwnedFd,
+    /// The file by which it joins its control group, if the clone did not put it there.
+    pub join: Option<PathBuf>,
+    /// Limits of open files, soft and hard, as init found them.
+    pub open_files: Option<(u64, u64)>,
+    /// Whom it becomes; `None`: it stays what it is.
+    pub become_user: Option<Credentials>,
+    /// Its home.
+    pub home: Home,
+    /// Where it starts instead.
+    pub directory: Option<PathBuf>,
+    /// Whether set-user-id programs give it nothing.
+    pub no_new_privileges: bool,
+}
+
+/// A home folder, made at the start.
+#[derive(Debug)]
+pub struct Home {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whose it is.
+    pub owner: u32,
+}
+
+/// A user, its groups, and what it may do all the same.
+#[derive(Debug)]
+pub struct Credentials {
+    /// User and group id.
+    pub id: u32,
+    /// Further groups.
+    pub groups: Vec<u32>,
+    /// Capabilities that it keeps; `None`: all, as root has them.
+    pub capabilities: Option<u64>,
+}
+
+/// What was tried and failed.
+type Failure = (String, io::Error);
+
+/// Becomes the program; returns the child's exit status where that fails.
+pub fn run(plan: &Plan<'_>) -> u8 {
+    if let Err((what, error)) = prepare(plan) {
+        return give_up(plan, &what, &error);
+    }
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for program in &plan.programs {
+        let Err(error) = execve(program, &plan.arguments, &plan.environment);
+        let error = io::Error::from(error);
+        // A program that is there and does not start says more than one that is not there.
+        if error.kind() != io::ErrorKind::NotFound {
+            last = error;
+            break;
+        }
+    }
+    let name = plan
+        .arguments
+        .first()
+        .map(|name| name.to_string_lossy().into_owned());
+    give_up(plan, &format!("run {}", name.unwrap_or_default()), &last)
+}
+
+fn give_up(plan: &Plan<'_>, what: &str, error: &io::Error) -> u8 {
+    tell(plan, 'F', &format!("{what}: {error}"));
+    NOT_STARTED
+}
+
+/// A line of the report: `F` for what ended the start, `W` for what it goes on without.
+fn tell(plan: &Plan<'_>, kind: char, text: &str) {
+    let line = format!("{kind}{}\n", text.replace('\n', " "));
+    // Nobody is left to tell that telling failed.
+    let _ = write(plan.report.as_fd(), line.as_bytes());
+}
+
+fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
+    process::reset_signal_actions();
+    tried("unblock signals", SigSet::all().thread_unblock())?;
+    tried("make a session", setsid())?;
+    tried("set input", dup2_stdin(plan.stdin))?;
+    tried("set output", dup2_stdout(plan.stdout))?;
+    tried("set errors", dup2_stderr(plan.stderr))?;
+    if let Some(extra) = plan.extra {
+        process::duplicate_to(extra, 3).map_err(|error| ("set descriptor 3".to_owned(), error))?;
+    }
+    if let Some(procs) = &plan.join {
+        let joined = fs::OpenOptions::new().write(true).open(procs);
+        let joined = joined.and_then(|file| Ok(write(file, b"0")?));
+        if let Err(error) = joined {
+            tell(plan, 'W', &format!("join {}: {error}", procs.display()));
+        }
+    }
+    if let Some((soft, hard)) = plan.open_files {
+        tried(
+            "limit open files",
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard),
+        )?;
+    }
+    let at_home = enter_home(&plan.home);
+    if let Some(credentials) = &plan.become_user {
+        become_user(credentials)?;
+    }
+    match &plan.directory {
+        Some(directory) => tried(
+            &format!("enter {}", directory.display()),
+            chdir(directory.as_path()),
+        )?,
+        // A read-only or absent disk is no reason to stay down: gokrazy starts in the root then, and so do we.
+        None if at_home.is_err() || chdir(plan.home.path.as_path()).is_err() => {
+            tried("enter /", chdir("/"))?
+        }
+        None => {}
+    }
+    if plan.no_new_privileges {
+        tried("give up new privileges", prctl::set_no_new_privs())?;
+    }
+    Ok(())
+}
+
+fn tried<T>(what: &str, result: nix::Result<T>) -> Result<T, Failure> {
+    result.map_err(|errno| (what.to_owned(), errno.into()))
+}
+
+fn enter_home(home: &Home) -> io::Result<()> {
+    let made = fs::DirBuilder::new().mode(0o700).create(&home.path);
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let above = home.path.parent().unwrap_or(Path::new("/"));
+            fs::DirBuilder::new().mode(0o755).create(above)?;
+            fs::DirBuilder::new().mode(0o700).create(&home.path)?;
+            own(home)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => own(home),
+    }
+}
+
+fn own(home: &Home) -> io::Result<()> {
+    fs::set_permissions(&home.path, fs::Permissions::from_mode(0o700))?;
+    chown(&home.path, Some(home.owner), Some(home.owner))
+}
+
+fn become_user(credentials: &Credentials) -> Result<(), Failure> {
+    let groups: Vec<Gid> = credentials
+        .groups
+        .iter()
+        .copied()
+        .map(Gid::from_raw)
+        .collect();
+    let (user, group) = (Uid::from_raw(credentials.id), Gid::from_raw(credentials.id));
+    tried("set groups", setgroups(&groups))?;
+    tried("set group", setresgid(group, group, group))?;
+    let Some(kept) = credentials.capabilities else {
+        return tried("set user", setresuid(user, user, user));
+    };
+    for number in 0..64 {
+        // The kernel refuses numbers that it does not know; those cannot be gained either.
+        if kept & (1 << number) == 0 && capability::drop_from_bounding_set(number).is_err() {
+            break;
+        }
+    }
+    tried("keep capabilities", prctl::set_keepcaps(true))?;
+    tried("set user", setresuid(user, user, user))?;
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error| (what, error)
+    };
+    capability::set(kept).map_err(failed("set capabilities"))?;
+    for number in capabilities::numbers(kept) {
+        capability::raise_ambient(number).map_err(failed("hand capabilities on"))?;
+    }
+    Ok(())
+}

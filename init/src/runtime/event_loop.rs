@@ -1,0 +1,395 @@
+//! The loop: wait, hand what happened to the registry, obey its orders.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use gokrazy_core::control::{End, Reply, Request};
+use gokrazy_core::paths;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::cgroup::{self, Group};
+use super::clock;
+use super::conditions::Conditions;
+use super::control_socket::{ControlSocket, Received};
+use super::identity::Identities;
+use super::journal::Journal;
+use super::log_link::{LogLink, Pipes};
+use super::notify_socket::NotifySocket;
+use super::options::{Mode, Options};
+use super::publish::{self, Facts};
+use super::queue::{Queue, Source};
+use crate::service::Service;
+use crate::supervise::Moment;
+use crate::supervise::registry::{Order, Registry};
+
+/// How long state files that could not be written wait for the next try: the run folder may be full.
+const PUBLISH_RETRY: Duration = Duration::from_secs(2);
+
+/// The supervisor at work.
+#[derive(Debug)]
+pub struct Runtime {
+    pub(super) options: Options,
+    pub(super) registry: Registry,
+    pub(super) slots: Vec<Slot>,
+    pub(super) by_pid: HashMap<u32, usize>,
+    pub(super) queue: Queue,
+    pub(super) journal: Journal,
+    pub(super) log_link: LogLink,
+    pub(super) conditions: Conditions,
+    pub(super) identities: Identities,
+    pub(super) groups: Option<cgroup::Root>,
+    pub(super) environment: Vec<(OsString, OsString)>,
+    pub(super) open_files: Option<(u64, u64)>,
+    pub(super) null: OwnedFd,
+    pub(super) kernel_log: Option<File>,
+    signals: SignalFd,
+    control: Option<ControlSocket>,
+    end: Option<End>,
+    publish_again: Option<Moment>,
+}
+
+/// What the shell holds of one service.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    pub(super) facts: Facts,
+    pub(super) pipes: Option<Pipes>,
+    pub(super) notify: Option<NotifySocket>,
+    pub(super) report: Option<OwnedFd>,
+    pub(super) start_error: Option<String>,
+    pub(super) group: Option<Group>,
+    pub(super) main: Option<u32>,
+    pub(super) out_of_memory_kills: u64,
+}
+
+impl Runtime {
+    /// Prepares to supervise `services`; what cannot be had is logged and done without.
+    ///
+    /// # Errors
+    /// What nothing works without: the event queue, signals, `/dev/null`.
+    pub fn new(options: Options, services: Vec<Service>, mut journal: Journal) -> io::Result<Self> {
+        let signals = take_signals()?;
+        let queue = Queue::new()?;
+        queue.add(&signals, Source::Signals)?;
+        let null = File::open(paths::DEV_NULL)?.into();
+        let open_files = raise_open_files();
+        for folder in [paths::SERVICE_DIR, paths::NOTIFY_DIR] {
+            if let Err(error) = publish::folder(&options.run_dir.join(folder), 0o755) {
+                journal.warn(format_args!(
+                    "make {}: {error}",
+                    options.run_dir.join(folder).display()
+                ));
+            }
+        }
+        publish::sweep(&options.run_dir);
+        let groups = cgroup::Root::open(&options.run_dir)
+            .map_err(|why| journal.warn(format_args!("no control groups, hence no limits: {why}")))
+            .ok();
+        let now = clock::boot();
+        let mut runtime = Self {
+            registry: Registry::new(services, now),
+            slots: Vec::new(),
+            by_pid: HashMap::new(),
+            log_link: LogLink::default(),
+            conditions: Conditions::default(),
+            identities: Identities::default(),
+            environment: std::env::vars_os().collect(),
+            kernel_log: open_kernel_log(options.mode),
+            control: None,
+            end: None,
+            publish_again: None,
+            options,
+            queue,
+            journal,
+            groups,
+            open_files,
+            null,
+            signals,
+        };
+        runtime.listen();
+        Ok(runtime)
+    }
+
+    fn listen(&mut self) {
+        let path = self.options.run_dir.join(paths::CONTROL_SOCKET);
+        let opened = ControlSocket::open(&path).and_then(|socket| {
+            self.queue.add(socket.fd(), Source::Control)?;
+            Ok(socket)
+        });
+        match opened {
+            Ok(socket) => self.control = Some(socket),
+            Err(error) => self
+                .journal
+                .warn(format_args!("listen at {}: {error}", path.display())),
+        }
+    }
+
+    /// Supervises until the end is asked for and everything has stopped; returns how the machine's run ends.
+    pub fn run(mut self) -> End {
+        let now = clock::boot();
+        let orders = self.registry.boot(now);
+        self.obey(orders);
+        while !self.registry.has_ended() {
+            self.turn();
+        }
+        self.publish();
+        self.journal.info("all services have stopped");
+        if let Some(groups) = &self.groups {
+            groups.remove();
+        }
+        self.end.unwrap_or(End::PowerOff)
+    }
+
+    fn turn(&mut self) {
+        self.look_at_conditions();
+        let now = clock::boot();
+        let orders = self.registry.on_time(now);
+        self.obey(orders);
+        self.publish();
+        self.hand_over_logs();
+        if self.registry.has_ended() {
+            return;
+        }
+        let limit = self
+            .deadline()
+            .map(|deadline| deadline.saturating_sub(clock::boot()));
+        for source in self.queue.wait(limit) {
+            self.dispatch(source);
+        }
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        let others = [self.conditions.deadline(), self.publish_again];
+        others
+            .into_iter()
+            .flatten()
+            .chain(self.registry.deadline())
+            .min()
+    }
+
+    fn dispatch(&mut self, source: Source) {
+        let index = |number| usize::try_from(number).unwrap_or(usize::MAX);
+        match source {
+            Source::Signals => self.on_signals(),
+            Source::Control => self.on_connection(),
+            Source::Client(id) => self.on_client(id),
+            Source::Report(number) => self.on_report(index(number)),
+            Source::Notify(number) => self.on_notify(index(number)),
+            Source::LogLink => self.on_log_link(),
+            Source::Addresses => {}
+        }
+    }
+
+    fn on_signals(&mut self) {
+        let mut reap = false;
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            match i32::try_from(info.ssi_signo)
+                .ok()
+                .and_then(|number| Signal::try_from(number).ok())
+            {
+                Some(Signal::SIGCHLD) => reap = true,
+                Some(Signal::SIGHUP) => self.journal.info("signal HUP: nothing to read anew"),
+                Some(signal) => self.on_end_signal(signal),
+                None => {}
+            }
+        }
+        if reap {
+            self.reap();
+        }
+    }
+
+    /// As BusyBox's `reboot`, `halt` and `poweroff` say it to PID 1, and as gokrazy hears it.
+    fn on_end_signal(&mut self, signal: Signal) {
+        let end = match signal {
+            Signal::SIGUSR1 => End::Halt,
+            Signal::SIGUSR2 | Signal::SIGPWR => End::PowerOff,
+            _ => End::Reboot,
+        };
+        self.begin_end(
+            end,
+            &format!("signal {}", signal.as_str().trim_start_matches("SIG")),
+        );
+    }
+
+    fn begin_end(&mut self, end: End, why: &str) {
+        if self.registry.is_ending() {
+            return;
+        }
+        let what = match self.options.mode {
+            Mode::Machine => end.as_str(),
+            Mode::Guest => "exit",
+        };
+        self.journal
+            .info(format_args!("stopping all services, then {what}: {why}"));
+        self.end = Some(end);
+        let orders = self
+            .registry
+            .begin_shutdown(self.options.shutdown_limit, clock::boot());
+        self.obey(orders);
+    }
+
+    fn on_connection(&mut self) {
+        let Some(control) = &mut self.control else {
+            return;
+        };
+        if let Some(client) = control.accept() {
+            let id = client.id;
+            if self.queue.add(client.fd(), Source::Client(id)).is_err() {
+                control.drop_client(id);
+            }
+        }
+    }
+
+    fn on_client(&mut self, id: u32) {
+        let received = self
+            .control
+            .as_ref()
+            .map_or(Received::Gone, |control| control.receive(id));
+        let reply = match received {
+            Received::Nothing => return,
+            Received::Gone => {
+                if let Some(control) = &mut self.control {
+                    control.drop_client(id);
+                }
+                return;
+            }
+            Received::Refused(refusal) => Reply::Refused(refusal),
+            Received::Request(request) => self.on_request(&request),
+        };
+        if let Some(control) = &mut self.control {
+            control.reply(id, &reply);
+        }
+    }
+
+    fn on_request(&mut self, request: &Request) -> Reply {
+        match self.registry.request(request, clock::boot()) {
+            Err(refusal) => Reply::Refused(refusal),
+            Ok(orders) => {
+                self.obey(orders);
+                if let Request::End { how } = request {
+                    self.begin_end(*how, "a client asks for it");
+                }
+                // Whoever got an answer finds the state files up to date.
+                self.publish();
+                Reply::Done
+            }
+        }
+    }
+
+    fn look_at_conditions(&mut self) {
+        let now = clock::boot();
+        let due = self
+            .conditions
+            .deadline()
+            .is_none_or(|deadline| deadline <= now);
+        if !due {
+            return;
+        }
+        let awaited = self.registry.awaited();
+        let (run_dir, name) = (&self.options.run_dir, &self.options.online_name);
+        for condition in self.conditions.look(&awaited, run_dir, name, now) {
+            let orders = self.registry.set_condition(&condition, true, now);
+            self.obey(orders);
+            // Whoever waits for it later looks anew: a route that was there may be gone by then.
+            let none = self.registry.set_condition(&condition, false, now);
+            self.obey(none);
+        }
+    }
+
+    /// Brings the state files up to date; what cannot be written is tried again.
+    fn publish(&mut self) {
+        let now = clock::boot();
+        if self.publish_again.is_some_and(|moment| now < moment) {
+            return;
+        }
+        while let Some(index) = self.registry.take_changed() {
+            self.ensure_slots();
+            let facts = self.slots.get(index).map(|slot| &slot.facts);
+            let Some(status) =
+                facts.and_then(|facts| publish::status(&self.registry, index, facts))
+            else {
+                continue;
+            };
+            if let Err(error) = publish::write(&self.options.run_dir, &status) {
+                if self.publish_again.is_none() {
+                    let source = error.io_error();
+                    self.journal.warn(format_args!(
+                        "{error}: {source}; trying again every {PUBLISH_RETRY:?}"
+                    ));
+                }
+                self.registry.mark_changed(index);
+                self.publish_again = Some(now.saturating_add(PUBLISH_RETRY));
+                return;
+            }
+        }
+        self.publish_again = None;
+    }
+
+    pub(super) fn ensure_slots(&mut self) {
+        let count = self.registry.entries().len();
+        self.slots
+            .resize_with(count.max(self.slots.len()), Slot::default);
+    }
+
+    pub(super) fn feed(&mut self, index: usize, event: crate::supervise::phase::Event) {
+        let orders: Vec<Order> = self.registry.on(index, event, clock::boot());
+        self.obey(orders);
+    }
+}
+
+/// Blocks what comes by the queue from now on; everything else keeps its default, which PID 1 ignores.
+fn take_signals() -> io::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [
+        Signal::SIGCHLD,
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGPWR,
+    ] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    Ok(SignalFd::with_flags(
+        &set,
+        SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
+    )?)
+}
+
+/// Four descriptors for each service add up; returns the limits that services get back.
+fn raise_open_files() -> Option<(u64, u64)> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    Some((soft, hard))
+}
+
+/// The kernel log is the machine's, not a container's.
+fn open_kernel_log(mode: Mode) -> Option<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let open = || {
+        let mut options = File::options();
+        options
+            .read(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open(paths::KMSG)
+            .ok()
+    };
+    match mode {
+        Mode::Machine => open(),
+        Mode::Guest => None,
+    }
+}
+
+/// So that a descriptor of ours is the borrowed input of a child.
+impl Runtime {
+    pub(super) fn null(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.null.as_fd()
+    }
+}

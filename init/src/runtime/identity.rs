@@ -1,0 +1,101 @@
+//! Whom a service runs as: numbers for names, and an own stable number for `user = "auto"`.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use gokrazy_core::{paths, users};
+
+use crate::service::{Service, User};
+
+/// Users that have been given out, so that no two services share one.
+#[derive(Debug, Default)]
+pub struct Identities {
+    taken: HashSet<u32>,
+}
+
+impl Identities {
+    /// The user and group id of a service.
+    ///
+    /// # Errors
+    /// That there is no user of that name, for people.
+    pub fn of(&mut self, service: &Service) -> Result<u32, String> {
+        match &service.user {
+            User::Id(id) => Ok(*id),
+            User::Name(name) => lookup(name),
+            User::Auto => Ok(self.auto(&service.name)),
+        }
+    }
+
+    fn auto(&mut self, name: &str) -> u32 {
+        let free = candidates(name).find(|id| !self.taken.contains(id));
+        let id = free.unwrap_or(users::AUTO_FIRST);
+        self.taken.insert(id);
+        id
+    }
+}
+
+/// The ids that a name may get: the first depends on nothing but the name, the others follow it.
+fn candidates(name: &str) -> impl Iterator<Item = u32> {
+    let count = users::AUTO_LAST - users::AUTO_FIRST + 1;
+    let first = hash(name) % count;
+    (0..count).map(move |step| users::AUTO_FIRST + (first + step) % count)
+}
+
+/// FNV-1a: any function does that never changes and spreads short names.
+fn hash(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
+fn lookup(name: &str) -> Result<u32, String> {
+    let system = users::ALL
+        .iter()
+        .find(|user| user.name == name)
+        .map(|user| user.id);
+    let text = fs::read_to_string(Path::new(paths::ETC_PASSWD)).unwrap_or_default();
+    in_passwd(&text, name)
+        .or(system)
+        .ok_or_else(|| format!("there is no user `{name}`"))
+}
+
+fn in_passwd(text: &str, name: &str) -> Option<u32> {
+    let mut fields = text
+        .lines()
+        .map(|line| line.split(':'))
+        .find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
+    fields.nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_own_user_is_stable_in_range_and_not_shared() {
+        let mut identities = Identities::default();
+        let ids: Vec<u32> = (0..2000)
+            .map(|n| identities.auto(&format!("service-{n}")))
+            .collect();
+        assert!(
+            ids.iter()
+                .all(|id| (users::AUTO_FIRST..=users::AUTO_LAST).contains(id))
+        );
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+        // A number that changes takes a service's files away from it.
+        assert_eq!(
+            Identities::default().auto("hello"),
+            candidates("hello").next().unwrap()
+        );
+        assert_eq!(hash("hello"), 0x4f9f_2cab);
+    }
+
+    #[test]
+    fn names_are_looked_up() {
+        let text = "root:x:0:0::/:/bin/sh\nbad\nme:x:1000:1000::/home/me:\n";
+        assert_eq!(in_passwd(text, "me"), Some(1000));
+        assert_eq!(in_passwd(text, "bad"), None);
+        assert_eq!(in_passwd(text, "nobody"), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! Init's own lines: to standard error (the console on a device), and to logd by a pipe.
+//!
+//! Neither may hold PID 1 up: a line that finds no room is dropped and counted, and the next one says so.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{pipe2, write};
+
+/// Longest line; a pipe takes it whole or not at all (`PIPE_BUF`).
+const LINE_MAX: usize = 4000;
+
+/// Where init's lines go.
+#[derive(Debug)]
+pub struct Journal {
+    pipe: Option<(OwnedFd, OwnedFd)>,
+    lost: u64,
+}
+
+/// How grave a line is, as syslog(3) numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Something does not work.
+    Warning,
+    /// Something changed.
+    Info,
+}
+
+impl Journal {
+    /// A journal with a pipe for logd, if one can be made.
+    pub fn new() -> Self {
+        Self {
+            pipe: pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).ok(),
+            lost: 0,
+        }
+    }
+
+    /// The end of the pipe that logd reads.
+    pub fn reader(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(|(reader, _)| reader.as_fd())
+    }
+
+    /// Writes a line about what changed.
+    pub fn info(&mut self, line: impl fmt::Display) {
+        self.line(Level::Info, &line.to_string());
+    }
+
+    /// Writes a line about what does not work.
+    pub fn warn(&mut self, line: impl fmt::Display) {
+        self.line(Level::Warning, &line.to_string());
+    }
+
+    fn line(&mut self, level: Level, text: &str) {
+        if self.lost > 0 {
+            let lost = std::mem::take(&mut self.lost);
+            self.one(
+                Level::Warning,
+                &format!("{lost} lines of mine found no room"),
+            );
+        }
+        self.one(level, text);
+    }
+
+    fn one(&mut self, level: Level, text: &str) {
+        let text: String = text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        let priority = match level {
+            Level::Warning => 4,
+            Level::Info => 6,
+        };
+        let console = format!("init: {text}\n");
+        let piped = format!("<{priority}>{text}\n");
+        let shown = put_if_room(io::stderr().as_fd(), console.as_bytes());
+        let kept = self
+            .pipe
+            .as_ref()
+            .map(|(_, writer)| put(writer.as_fd(), piped.as_bytes()));
+        if !shown && kept != Some(true) {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn put(fd: BorrowedFd<'_>, bytes: &[u8]) -> bool {
+    let end = bytes.len().min(LINE_MAX);
+    write(fd, bytes.get(..end).unwrap_or_default()).is_ok()
+}
+
+/// Standard error belongs to whoever started us, so it is not made non-blocking but asked whether it has room.
+fn put_if_room(fd: BorrowedFd<'_>, bytes: &[u8]) -> bool {
+    let mut asked = [PollFd::new(fd, PollFlags::POLLOUT)];
+    let room = poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
+    let end = bytes.len().min(LINE_MAX);
+    room && io::stderr()
+        .write_all(bytes.get(..end).unwrap_or_default())
+        .is_ok()
+}

@@ -1,0 +1,243 @@
+//! Making a service's process: all that can be done before the clone, and the clone.
+
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use gokrazy_sys::process;
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+
+use super::cgroup::Group;
+use super::child::{self, Credentials, Home, Plan};
+use super::log_link::Pipes;
+use super::tree;
+use crate::service::{Service, User};
+
+/// Where programs are looked for if the environment does not say.
+const DEFAULT_PATH: &str = "/user:/gokrazy";
+
+/// What a launch needs beside the service.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// The service.
+    pub service: &'a Service,
+    /// What to run: its command, or what was diverted to.
+    pub command: &'a [String],
+    /// Whether it is the first start.
+    pub first: bool,
+    /// Whom it runs as.
+    pub uid: u32,
+    /// Init's environment.
+    pub environment: &'a [(OsString, OsString)],
+    /// Folder of the homes.
+    pub home_dir: &'a Path,
+    /// Its notify socket.
+    pub notify: Option<&'a Path>,
+    /// Its input.
+    pub stdin: BorrowedFd<'a>,
+    /// Its output; init's own errors where it has no pipes.
+    pub pipes: Option<&'a Pipes>,
+    /// A descriptor that it gets as number 3.
+    pub extra: Option<BorrowedFd<'a>>,
+    /// Its control group.
+    pub group: Option<&'a Group>,
+    /// Limits of open files, as init found them.
+    pub open_files: Option<(u64, u64)>,
+}
+
+/// A process that is on its way.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its number.
+    pub pid: u32,
+    /// Where it reports: lines, then the end when it runs its program.
+    pub report: OwnedFd,
+}
+
+impl Launch<'_> {
+    /// Makes the process.
+    ///
+    /// # Errors
+    /// What was tried, and the errno: `EAGAIN` at a limit of processes, `EMFILE`, `ENFILE`, `ENOMEM`.
+    pub fn go(&self) -> Result<Launched, String> {
+        let flags = OFlag::O_CLOEXEC;
+        let (reader, writer) =
+            pipe2(flags).map_err(|error| format!("make a pipe: {}", io::Error::from(error)))?;
+        let mut plan = self.plan(writer).ok_or("a text holds a NUL")?;
+        let pid = self
+            .spawn(&mut plan)
+            .map_err(|error| format!("fork: {error}"))?;
+        Ok(Launched {
+            pid,
+            report: reader,
+        })
+    }
+
+    /// Into its group by the clone; where the kernel or a sandbox knows no such clone, by a plain one.
+    fn spawn(&self, plan: &mut Plan<'_>) -> io::Result<u32> {
+        let group = self.group.map(Group::folder);
+        match process::spawn(group, || child::run(plan)) {
+            Err(error) if !is_exhausted(&error) => {
+                plan.join = self.group.map(Group::procs);
+                process::fork(|| child::run(plan))
+            }
+            result => result,
+        }
+    }
+
+    fn plan(&self, report: OwnedFd) -> Option<Plan<'_>> {
+        let environment = self.environment();
+        let (stdout, stderr) = match self.pipes {
+            Some(pipes) => (pipes.out.writer.as_fd(), pipes.err.writer.as_fd()),
+            None => (stderr(), stderr()),
+        };
+        Some(Plan {
+            programs: programs(self.command.first()?, path_of(&environment))?,
+            arguments: self
+                .command
+                .iter()
+                .map(|word| CString::new(word.as_str()).ok())
+                .collect::<Option<_>>()?,
+            environment: environment
+                .into_iter()
+                .map(assignment)
+                .collect::<Option<_>>()?,
+            stdin: self.stdin,
+            stdout,
+            stderr,
+            extra: self.extra,
+            report,
+            join: None,
+            open_files: self.open_files,
+            become_user: self.credentials(),
+            home: Home {
+                path: self.home(),
+                owner: self.uid,
+            },
+            directory: self.service.working_directory.clone(),
+            no_new_privileges: self.fence(self.service.isolation.no_new_privileges),
+        })
+    }
+
+    /// A fence is up for a service with a user of its own, unless its table says otherwise.
+    fn fence(&self, wanted: Option<bool>) -> bool {
+        wanted.unwrap_or(self.service.user == User::Auto)
+    }
+
+    /// Nothing changes for who is not root (who could not change it) and for root as it is.
+    fn credentials(&self) -> Option<Credentials> {
+        let service = self.service;
+        if !nix::unistd::geteuid().is_root() {
+            return None;
+        }
+        let all = self.uid == 0 && service.capabilities == 0;
+        Some(Credentials {
+            id: self.uid,
+            groups: service.groups.clone(),
+            capabilities: (!all).then_some(service.capabilities),
+        })
+    }
+
+    fn home(&self) -> PathBuf {
+        self.home_dir.join(&self.service.name)
+    }
+
+    /// As gokrazy builds it: init's own, the table's, what we tell, and defaults for what is not there.
+    fn environment(&self) -> Vec<(OsString, OsString)> {
+        let mut variables = self.environment.to_vec();
+        let mut set = |key: &str, value: OsString| {
+            variables.retain(|(name, _)| name != key);
+            variables.push((key.into(), value));
+        };
+        set("HOME", self.home().into_os_string());
+        if self.service.user != User::Id(nix::unistd::geteuid().as_raw()) {
+            set("USER", self.user_name().into());
+        }
+        for (key, value) in &self.service.env {
+            set(key, value.into());
+        }
+        set(tree::MARK, (&self.service.name).into());
+        if self.first {
+            set("GOKRAZY_FIRST_START", "1".into());
+        }
+        if let Some(path) = self.notify {
+            set("NOTIFY_SOCKET", path.as_os_str().to_owned());
+        }
+        if let Some(limit) = self.service.watchdog {
+            set("WATCHDOG_USEC", limit.as_micros().to_string().into());
+        }
+        for (key, default) in [("PATH", DEFAULT_PATH), ("USER", self.user_name())] {
+            if !variables.iter().any(|(name, _)| name == key) {
+                variables.push((key.into(), default.into()));
+            }
+        }
+        variables
+    }
+
+    fn user_name(&self) -> &str {
+        match (&self.service.user, self.uid) {
+            (_, 0) => "root",
+            (User::Name(name), _) => name,
+            (User::Auto | User::Id(_), _) => &self.service.name,
+        }
+    }
+}
+
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(nix::libc::EAGAIN | nix::libc::ENOMEM)
+    )
+}
+
+fn stderr() -> BorrowedFd<'static> {
+    // A static, since standard error is open as long as the process lives.
+    static STDERR: std::sync::OnceLock<io::Stderr> = std::sync::OnceLock::new();
+    STDERR.get_or_init(io::stderr).as_fd()
+}
+
+fn path_of(environment: &[(OsString, OsString)]) -> String {
+    let path = environment.iter().find(|(name, _)| name == "PATH");
+    path.map_or(String::new(), |(_, value)| {
+        value.to_string_lossy().into_owned()
+    })
+}
+
+/// The places where a program may be: itself if it is a path, else in each folder of `path`.
+fn programs(name: &str, path: String) -> Option<Vec<CString>> {
+    if name.contains('/') {
+        return Some(vec![CString::new(name).ok()?]);
+    }
+    path.split(':')
+        .map(|folder| CString::new(format!("{folder}/{name}")).ok())
+        .collect()
+}
+
+fn assignment((key, value): (OsString, OsString)) -> Option<CString> {
+    let mut bytes = key.into_vec();
+    bytes.push(b'=');
+    bytes.extend(value.into_vec());
+    CString::new(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_looked_for_along_the_path() {
+        let c = |text: &str| CString::new(text).unwrap();
+        assert_eq!(
+            programs("/bin/sh", "/a".to_owned()),
+            Some(vec![c("/bin/sh")])
+        );
+        assert_eq!(
+            programs("sh", "/a:/b".to_owned()),
+            Some(vec![c("/a/sh"), c("/b/sh")])
+        );
+        assert_eq!(programs("s\0h", "/a".to_owned()), None);
+    }
+}

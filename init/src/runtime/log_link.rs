@@ -1,0 +1,125 @@
+//! Pipes of the services, handed to logd; init keeps both ends, so nothing is lost while logd starts anew.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use gokrazy_core::keyvalue::Document;
+use gokrazy_sys::passing;
+use nix::fcntl::OFlag;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::pipe2;
+
+use crate::service::LogLimits;
+
+/// Both ends of the pipes of one service.
+#[derive(Debug)]
+pub struct Pipes {
+    /// Standard output.
+    pub out: Pipe,
+    /// Standard error.
+    pub err: Pipe,
+}
+
+/// Both ends of a pipe.
+#[derive(Debug)]
+pub struct Pipe {
+    /// Where logd reads.
+    pub reader: OwnedFd,
+    /// Where the service writes.
+    pub writer: OwnedFd,
+}
+
+impl Pipe {
+    fn new() -> io::Result<Self> {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+        Ok(Self { reader, writer })
+    }
+}
+
+impl Pipes {
+    /// New pipes.
+    ///
+    /// # Errors
+    /// `EMFILE` or `ENFILE` where no more descriptors are to be had.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            out: Pipe::new()?,
+            err: Pipe::new()?,
+        })
+    }
+}
+
+/// Whose output a message to logd is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Init itself.
+    Init,
+    /// The kernel.
+    Kernel,
+    /// The service at that position.
+    Service(usize),
+}
+
+/// The connection to logd, and what it has not been handed yet.
+#[derive(Debug, Default)]
+pub struct LogLink {
+    socket: Option<OwnedFd>,
+    pending: VecDeque<Origin>,
+}
+
+impl LogLink {
+    /// Makes the connection anew for a logd that is about to start, which has to be handed everything; returns its end.
+    ///
+    /// # Errors
+    /// `EMFILE` or `ENFILE`.
+    pub fn renew(&mut self, everything: impl Iterator<Item = Origin>) -> io::Result<OwnedFd> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        self.socket = Some(ours);
+        self.pending = everything.collect();
+        Ok(theirs)
+    }
+
+    /// Notes that logd has to be handed one more.
+    pub fn add(&mut self, origin: Origin) {
+        if self.socket.is_some() {
+            self.pending.push_back(origin);
+        }
+    }
+
+    /// The next that has to be handed over.
+    pub fn next(&self) -> Option<Origin> {
+        self.pending.front().copied()
+    }
+
+    /// Notes that the next has been handed over, or cannot be.
+    pub fn done(&mut self) {
+        self.pending.pop_front();
+    }
+
+    /// Our end of the connection.
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Closes the connection, so that logd ends when it has read what there is.
+    pub fn close(&mut self) {
+        self.socket = None;
+        self.pending.clear();
+    }
+
+    /// Hands logd the reading ends of one origin.
+    ///
+    /// # Errors
+    /// `EAGAIN` when logd has not taken the earlier ones yet, `EPIPE` when it is gone.
+    pub fn send(&self, name: &str, limits: LogLimits, ends: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let socket = self.socket().ok_or(io::ErrorKind::NotConnected)?;
+        let message = Document::new()
+            .set("name", name)
+            .set("volatile", limits.volatile)
+            .set("persistent", limits.persistent)
+            .render();
+        passing::send(socket, message.as_bytes(), ends)
+    }
+}

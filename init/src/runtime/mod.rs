@@ -1,0 +1,39 @@
+//! The shell around [`crate::supervise`]: one thread, one event queue, no wait for anybody.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`options`] | what a caller sets |
+//! | [`event_loop`] | waits, hands what happened to the registry, obeys its orders |
+//! | [`queue`] | the event queue |
+//! | [`obey`], [`reap`], [`said`] | orders carried out, ends of processes and words of services taken in |
+//! | [`clock`] | the two clocks; nobody else reads one |
+//! | [`journal`] | init's own lines |
+//! | [`identity`] | whom a service runs as |
+//! | [`launch`], [`child`] | making a service's process: before and after the clone |
+//! | [`tree`], [`cgroup`] | all processes of a service: whether any lives, and killing them |
+//! | [`log_link`] | pipes of the services, handed to logd |
+//! | [`notify_socket`], [`control_socket`] | what services and clients say |
+//! | [`conditions`] | whether clock, route, name service and mounts are there |
+//! | [`publish`] | state files |
+//!
+//! Invariants: PID 1 parses nothing from the network, reads nothing that a service prints, never waits but for its
+//! queue, and survives every error: what fails is logged and tried again.
+
+pub mod cgroup;
+pub mod child;
+pub mod clock;
+pub mod conditions;
+pub mod control_socket;
+pub mod event_loop;
+pub mod identity;
+pub mod journal;
+pub mod launch;
+pub mod log_link;
+pub mod notify_socket;
+pub mod obey;
+pub mod options;
+pub mod publish;
+pub mod queue;
+pub mod reap;
+pub mod said;
+pub mod tree;

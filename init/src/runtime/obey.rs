@@ -1,0 +1,291 @@
+//! Orders of the registry, carried out: launch, signal, kill; and what a launch leads to.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use gokrazy_core::paths;
+use nix::errno::Errno;
+use nix::unistd::read;
+
+use super::clock;
+use super::event_loop::Runtime;
+use super::launch::{Launch, Launched};
+use super::log_link::{Origin, Pipes};
+use super::notify_socket::NotifySocket;
+use super::queue::Source;
+use super::tree::Tree;
+use crate::service::{Role, Service};
+use crate::supervise::phase::{Action, Event};
+use crate::supervise::registry::Order;
+
+/// Longest report of a child that is read, in bytes.
+const REPORT_MAX: usize = 4096;
+
+impl Runtime {
+    pub(super) fn obey(&mut self, orders: Vec<Order>) {
+        self.ensure_slots();
+        for Order { index, action } in orders {
+            match action {
+                Action::CheckConditions => {}
+                Action::Launch { first } => self.launch(index, first),
+                Action::Signal(signal) => {
+                    if let Some(tree) = self.tree(index) {
+                        tree.signal_group(signal);
+                    }
+                }
+                Action::SignalMain(signal) => self.signal_main(index, signal),
+                Action::KillTree => {
+                    if let Some(tree) = self.tree(index) {
+                        tree.kill();
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn tree(&self, index: usize) -> Option<Tree<'_>> {
+        let slot = self.slots.get(index)?;
+        let name = &self.registry.entries().get(index)?.service.name;
+        Some(Tree {
+            name,
+            main: slot.main?,
+            group: slot.group.as_ref(),
+        })
+    }
+
+    fn signal_main(&mut self, index: usize, signal: i32) {
+        let pid = self
+            .registry
+            .entries()
+            .get(index)
+            .and_then(|entry| entry.machine.pid());
+        if let Some(Err(error)) = pid.map(|pid| gokrazy_sys::process::signal_process(pid, signal)) {
+            self.journal
+                .warn(format_args!("signal {signal} to {pid:?}: {error}"));
+        }
+    }
+
+    fn launch(&mut self, index: usize, first: bool) {
+        let event = match self.try_launch(index, first) {
+            Ok(pid) => Event::Launched { pid },
+            Err(why) => {
+                self.complain(index, &why);
+                Event::LaunchFailed(why)
+            }
+        };
+        self.feed(index, event);
+    }
+
+    fn complain(&mut self, index: usize, why: &str) {
+        let name = self
+            .registry
+            .entries()
+            .get(index)
+            .map(|entry| entry.service.name.as_str());
+        self.journal
+            .warn(format_args!("{}: {why}", name.unwrap_or_default()));
+    }
+
+    fn try_launch(&mut self, index: usize, first: bool) -> Result<u32, String> {
+        let entry = self
+            .registry
+            .entries()
+            .get(index)
+            .ok_or("no such service")?;
+        let (service, command) = (entry.service.clone(), entry.command().to_vec());
+        let uid = self.prepare_slot(index, &service)?;
+        let extra = self.log_keepers_end(&service)?;
+        let slot = self.slots.get(index).ok_or("no such service")?;
+        let launch = Launch {
+            service: &service,
+            command: &command,
+            first,
+            uid,
+            environment: &self.environment,
+            home_dir: &self.options.home_dir,
+            notify: slot.notify.as_ref().map(NotifySocket::path),
+            stdin: self.null(),
+            pipes: slot.pipes.as_ref(),
+            extra: extra.as_ref().map(AsFd::as_fd),
+            group: slot.group.as_ref(),
+            open_files: self.open_files,
+        };
+        let launched = launch.go()?;
+        self.note_launch(index, launched)
+    }
+
+    fn note_launch(&mut self, index: usize, launched: Launched) -> Result<u32, String> {
+        let Launched { pid, report } = launched;
+        self.by_pid.insert(pid, index);
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        let slot = self.slots.get_mut(index).ok_or("no such service")?;
+        slot.main = Some(pid);
+        slot.start_error = None;
+        slot.facts.started_at_ms = Some(clock::wall_ms());
+        let _ = self.queue.add(&report, Source::Report(number));
+        slot.report = Some(report);
+        Ok(pid)
+    }
+
+    /// Sees to it that the service has its user, pipes, socket and group.
+    fn prepare_slot(&mut self, index: usize, service: &Service) -> Result<u32, String> {
+        let uid = match self.slots.get(index).and_then(|slot| slot.facts.uid) {
+            Some(uid) => uid,
+            None => self.user_of(index, service)?,
+        };
+        self.open_pipes(index, service)?;
+        self.open_notify(index, service, uid)?;
+        self.open_group(index, service);
+        Ok(uid)
+    }
+
+    fn user_of(&mut self, index: usize, service: &Service) -> Result<u32, String> {
+        let own = nix::unistd::geteuid();
+        let wanted = self.identities.of(service)?;
+        let uid = if own.is_root() { wanted } else { own.as_raw() };
+        if uid != wanted {
+            self.unfenced(index, "own user");
+        }
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.facts.uid = Some(uid);
+        }
+        Ok(uid)
+    }
+
+    fn unfenced(&mut self, index: usize, what: &str) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        if !slot.facts.unfenced.iter().any(|known| known == what) {
+            slot.facts.unfenced.push(what.to_owned());
+            self.complain(index, &format!("runs without {what}: not to be had here"));
+        }
+    }
+
+    fn open_pipes(&mut self, index: usize, service: &Service) -> Result<(), String> {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return Ok(());
+        };
+        if slot.pipes.is_none() && service.role != Role::LogKeeper {
+            slot.pipes = Some(Pipes::new().map_err(|error| format!("make pipes: {error}"))?);
+            self.log_link.add(Origin::Service(index));
+        }
+        Ok(())
+    }
+
+    fn open_notify(&mut self, index: usize, service: &Service, uid: u32) -> Result<(), String> {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return Ok(());
+        };
+        let wanted = service.notify || service.watchdog.is_some();
+        if !wanted || slot.notify.is_some() {
+            return Ok(());
+        }
+        let path = self
+            .options
+            .run_dir
+            .join(paths::NOTIFY_DIR)
+            .join(&service.name);
+        let said = |error| format!("open {}: {error}", path.display());
+        let socket = NotifySocket::open(&path, uid).map_err(said)?;
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        self.queue
+            .add(socket.fd(), Source::Notify(number))
+            .map_err(said)?;
+        slot.notify = Some(socket);
+        Ok(())
+    }
+
+    fn open_group(&mut self, index: usize, service: &Service) {
+        let made = self
+            .groups
+            .as_ref()
+            .map(|root| root.group(&service.name, &service.limits));
+        match made {
+            Some(Ok((group, missing))) => {
+                if let Some(slot) = self.slots.get_mut(index) {
+                    slot.out_of_memory_kills = group.out_of_memory_kills();
+                    slot.group = Some(group);
+                }
+                for limit in missing {
+                    self.unfenced(index, &limit);
+                }
+            }
+            Some(Err(error)) => self.complain(index, &format!("make its control group: {error}")),
+            None if service.limits != crate::service::Limits::default() => {
+                self.unfenced(index, "limits")
+            }
+            None => {}
+        }
+    }
+
+    /// Logd gets a connection on which it is handed the pipes.
+    fn log_keepers_end(&mut self, service: &Service) -> Result<Option<OwnedFd>, String> {
+        if service.role != Role::LogKeeper {
+            return Ok(None);
+        }
+        let slots = (0..)
+            .zip(&self.slots)
+            .filter(|(_, slot)| slot.pipes.is_some());
+        let services = slots.map(|(index, _)| Origin::Service(index));
+        let everything = [Origin::Init, Origin::Kernel].into_iter().chain(services);
+        let end = self
+            .log_link
+            .renew(everything)
+            .map_err(|error| format!("make a socket: {error}"))?;
+        if let Some(socket) = self.log_link.socket() {
+            let _ = self.queue.add(socket, Source::LogLink);
+        }
+        Ok(Some(end))
+    }
+
+    /// Reads what a child on its way reports; its end means that the program runs.
+    pub(super) fn on_report(&mut self, index: usize) {
+        let Some(report) = self
+            .slots
+            .get_mut(index)
+            .and_then(|slot| slot.report.take())
+        else {
+            return;
+        };
+        let mut buffer = [0; REPORT_MAX];
+        match read(&report, &mut buffer) {
+            Ok(0) => {
+                let failed = self
+                    .slots
+                    .get(index)
+                    .is_some_and(|slot| slot.start_error.is_some());
+                if !failed {
+                    self.feed(index, Event::Executed);
+                }
+            }
+            Ok(length) => {
+                let text =
+                    String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+                for line in text.lines() {
+                    self.on_report_line(index, line);
+                }
+                self.keep_report(index, report);
+            }
+            Err(Errno::EINTR | Errno::EAGAIN) => self.keep_report(index, report),
+            Err(_) => {}
+        }
+    }
+
+    fn keep_report(&mut self, index: usize, report: OwnedFd) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.report = Some(report);
+        }
+    }
+
+    fn on_report_line(&mut self, index: usize, line: &str) {
+        let (Some(kind), Some(text)) = (line.get(..1), line.get(1..)) else {
+            return;
+        };
+        self.complain(index, text);
+        if kind == "F"
+            && let Some(slot) = self.slots.get_mut(index)
+        {
+            slot.start_error = Some(text.to_owned());
+        }
+    }
+}

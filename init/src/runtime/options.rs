@@ -1,0 +1,38 @@
+//! What a caller of the supervisor sets.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What init is to the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The machine's PID 1: at the end, the machine is rebooted or switched off.
+    Machine,
+    /// A supervisor in a container, a namespace or anywhere: at the end, it exits.
+    Guest,
+}
+
+/// Settings of the supervisor.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What init is to the machine.
+    pub mode: Mode,
+    /// Folder of state files, sockets and logs.
+    pub run_dir: PathBuf,
+    /// Folder of the services' homes.
+    pub home_dir: PathBuf,
+    /// The program that keeps the logs.
+    pub logd: Vec<String>,
+    /// How long a shutdown may take before what still lives is killed.
+    pub shutdown_limit: Duration,
+    /// The name that `net-online` looks up, with a port.
+    pub online_name: String,
+}
+
+impl Options {
+    /// The name that `net-online` looks up unless another is set.
+    pub const ONLINE_NAME: &'static str = "pool.ntp.org:123";
+
+    /// How long a shutdown may take unless another limit is set.
+    pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
+}

@@ -1,0 +1,145 @@
+//! The one queue that init waits on (`epoll(7)`), and what its events are about.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+/// What woke init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A signal came, a child's end among them.
+    Signals,
+    /// A client wants to connect.
+    Control,
+    /// A client sent something.
+    Client(u32),
+    /// The child of the service at that position reports.
+    Report(u32),
+    /// The service at that position said something of itself.
+    Notify(u32),
+    /// Logd takes more, or is gone.
+    LogLink,
+    /// An address of the machine changed.
+    Addresses,
+}
+
+impl Source {
+    fn encode(self) -> u64 {
+        let (kind, number) = match self {
+            Self::Signals => (0, 0),
+            Self::Control => (1, 0),
+            Self::Client(id) => (2, id),
+            Self::Report(index) => (3, index),
+            Self::Notify(index) => (4, index),
+            Self::LogLink => (5, 0),
+            Self::Addresses => (6, 0),
+        };
+        kind << 32 | u64::from(number)
+    }
+
+    fn decode(data: u64) -> Option<Self> {
+        let number = u32::try_from(data & u64::from(u32::MAX)).ok()?;
+        match data >> 32 {
+            0 => Some(Self::Signals),
+            1 => Some(Self::Control),
+            2 => Some(Self::Client(number)),
+            3 => Some(Self::Report(number)),
+            4 => Some(Self::Notify(number)),
+            5 => Some(Self::LogLink),
+            6 => Some(Self::Addresses),
+            _ => None,
+        }
+    }
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct Queue {
+    epoll: Epoll,
+}
+
+/// Most events taken at once.
+const BATCH: usize = 64;
+
+impl Queue {
+    /// An empty queue.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE` or `ENOMEM`.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+        })
+    }
+
+    /// Listens to a descriptor until it is closed.
+    ///
+    /// # Errors
+    /// `ENOMEM` or `ENOSPC`.
+    pub fn add(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+        Ok(self
+            .epoll
+            .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source.encode()))?)
+    }
+
+    /// Listens for room in a descriptor, or no longer.
+    ///
+    /// # Errors
+    /// `ENOENT` for one that was not added.
+    pub fn want_room(&self, fd: impl AsFd, source: Source, wanted: bool) -> io::Result<()> {
+        let flags = if wanted {
+            EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT
+        } else {
+            EpollFlags::EPOLLIN
+        };
+        Ok(self
+            .epoll
+            .modify(fd, &mut EpollEvent::new(flags, source.encode()))?)
+    }
+
+    /// Waits at most `limit` (`None`: for ever) and returns what happened.
+    pub fn wait(&self, limit: Option<Duration>) -> Vec<Source> {
+        let mut events = [EpollEvent::empty(); BATCH];
+        // A signal that nobody blocks, or a fault that the next turn meets again: either is no event.
+        let count = self
+            .epoll
+            .wait(&mut events, timeout(limit))
+            .unwrap_or_default();
+        let happened = events.iter().take(count);
+        happened
+            .filter_map(|event| Source::decode(event.data()))
+            .collect()
+    }
+}
+
+/// Whole milliseconds, rounded up, so that a deadline has passed when we wake.
+fn timeout(limit: Option<Duration>) -> EpollTimeout {
+    let Some(limit) = limit else {
+        return EpollTimeout::NONE;
+    };
+    let whole = limit.as_nanos().div_ceil(1_000_000);
+    EpollTimeout::try_from(whole.min(60_000_000)).unwrap_or(EpollTimeout::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_survives_its_number() {
+        for source in [
+            Source::Signals,
+            Source::Control,
+            Source::Client(7),
+            Source::Report(u32::MAX),
+            Source::Notify(0),
+            Source::LogLink,
+            Source::Addresses,
+        ] {
+            assert_eq!(Source::decode(source.encode()), Some(source));
+        }
+        assert_eq!(Source::decode(99 << 32), None);
+    }
+}

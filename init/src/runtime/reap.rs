@@ -1,0 +1,119 @@
+//! The one `waitpid(-1)`: ends of children become events, orphans vanish.
+
+use gokrazy_sys::process::{self, ChildEnd};
+
+use super::event_loop::Runtime;
+use super::tree::Tree;
+use crate::supervise::ending::Ending;
+use crate::supervise::phase::{Event, Phase, Rest};
+
+impl Runtime {
+    /// Takes in all children that have ended.
+    pub(super) fn reap(&mut self) {
+        let mut mains = Vec::new();
+        while let Some((pid, ending)) = next_end() {
+            if let Some(index) = self.by_pid.remove(&pid) {
+                mains.push((index, ending));
+            } else {
+                // A look-up of ours, or an orphan that came to us: waiting for it was all that it needed.
+                self.conditions.on_exit(pid, ending == Ending::Exit(0));
+            }
+        }
+        for (index, ending) in mains {
+            self.on_main_exit(index, ending);
+        }
+        self.look_after_rests();
+    }
+
+    fn on_main_exit(&mut self, index: usize, ending: Ending) {
+        // What the child had to say comes before how it ended, also where both are there at once.
+        self.drain_report(index);
+        let ending = self.true_ending(index, ending);
+        let others = self.tree(index).is_some_and(|tree| tree.lives());
+        self.log_end(index, &ending);
+        self.feed(index, Event::Exited { ending, others });
+        let group = self
+            .slots
+            .get_mut(index)
+            .filter(|_| !others)
+            .and_then(|slot| slot.group.take());
+        if let Some(group) = group {
+            group.remove();
+        }
+    }
+
+    fn drain_report(&mut self, index: usize) {
+        // Its writer has ended, so each read returns at once, and the last one finds the end.
+        while self
+            .slots
+            .get(index)
+            .is_some_and(|slot| slot.report.is_some())
+        {
+            self.on_report(index);
+        }
+    }
+
+    /// The kernel's word for an end may hide why: the start failed, or memory ran out.
+    fn true_ending(&mut self, index: usize, ending: Ending) -> Ending {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return ending;
+        };
+        if let Some(why) = slot.start_error.take() {
+            return Ending::StartFailed(why);
+        }
+        let kills = slot
+            .group
+            .as_ref()
+            .map_or(0, super::cgroup::Group::out_of_memory_kills);
+        if ending == Ending::Signal(crate::service::signals::KILL)
+            && kills > slot.out_of_memory_kills
+        {
+            return Ending::OutOfMemory;
+        }
+        ending
+    }
+
+    fn log_end(&mut self, index: usize, ending: &Ending) {
+        let Some(entry) = self.registry.entries().get(index) else {
+            return;
+        };
+        let expected = matches!(entry.machine.phase(), Phase::Stopping { .. });
+        let line = format!("{}: {ending}", entry.service.name);
+        if ending.is_failure() && !expected {
+            self.journal.warn(line);
+        } else {
+            self.journal.info(line);
+        }
+    }
+
+    /// Services of which only others than the main process were left: the last of them is an orphan, so its end
+    /// brought us here.
+    fn look_after_rests(&mut self) {
+        let entries = (0..).zip(self.registry.entries());
+        let left = entries.filter(|(_, entry)| {
+            matches!(
+                entry.machine.phase(),
+                Phase::Stopping {
+                    rest: Rest::Others,
+                    ..
+                }
+            )
+        });
+        let left: Vec<usize> = left.map(|(index, _)| index).collect();
+        for index in left {
+            if self.tree(index).is_none_or(|tree: Tree<'_>| !tree.lives()) {
+                self.feed(index, Event::TreeEmpty);
+            }
+        }
+    }
+}
+
+fn next_end() -> Option<(u32, Ending)> {
+    // No children at all is as good as none that has ended.
+    let (pid, end) = process::next_child_end().ok().flatten()?;
+    let ending = match end {
+        ChildEnd::Exit(status) => Ending::Exit(status),
+        ChildEnd::Signal(signal) => Ending::Signal(signal),
+    };
+    Some((pid, ending))
+}

@@ -1,0 +1,148 @@
+//! Words of services taken in, if it was they who spoke; and their pipes handed to logd.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use gokrazy_core::paths;
+use gokrazy_sys::passing::{self, Sender};
+use nix::unistd::{Pid, getpgid, getsid};
+
+use super::event_loop::{Runtime, Slot};
+use super::log_link::Origin;
+use super::queue::Source;
+use crate::service::{self, LogLimits};
+use crate::supervise::phase::Event;
+
+/// Most datagrams of one service that are taken in a turn, so that a talkative one leaves room for the others.
+const PER_TURN: usize = 16;
+
+/// What is kept of init's own lines and of the kernel's.
+const OWN_LIMITS: LogLimits = LogLimits {
+    volatile: 256 * 1024,
+    persistent: 0,
+};
+
+impl Runtime {
+    pub(super) fn on_notify(&mut self, index: usize) {
+        for _ in 0..PER_TURN {
+            let Some(slot) = self.slots.get(index) else {
+                return;
+            };
+            let Some((sender, notices)) = slot.notify.as_ref().and_then(|socket| socket.next())
+            else {
+                return;
+            };
+            if !sender.is_some_and(|sender| slot.speaks_for(sender)) {
+                continue;
+            }
+            for notice in notices {
+                self.feed(index, Event::Said(notice));
+            }
+        }
+    }
+
+    /// Logd takes more, or its end of the connection is closed.
+    pub(super) fn on_log_link(&mut self) {
+        let Some(socket) = self.log_link.socket() else {
+            return;
+        };
+        let mut nothing = [0; 1];
+        let gone = match passing::receive(socket, &mut nothing) {
+            Ok(message) => message.length == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        };
+        if gone {
+            self.log_link.close();
+        }
+        self.hand_over_logs();
+    }
+
+    /// Hands logd the pipes that it has not got yet, as many as it takes now.
+    pub(super) fn hand_over_logs(&mut self) {
+        let mut full = false;
+        while let Some(origin) = self.log_link.next() {
+            match self.hand_over(origin) {
+                Err(error) if is_full(&error) => {
+                    full = true;
+                    break;
+                }
+                // Gone: the next logd is handed everything.
+                Err(error) if is_gone(&error) => self.log_link.close(),
+                Ok(()) | Err(_) => self.log_link.done(),
+            }
+        }
+        if let Some(socket) = self.log_link.socket() {
+            let _ = self.queue.want_room(socket, Source::LogLink, full);
+        }
+    }
+
+    fn hand_over(&self, origin: Origin) -> io::Result<()> {
+        match origin {
+            Origin::Init => match self.journal.reader() {
+                Some(reader) => self.log_link.send(service::INIT_LOG, OWN_LIMITS, &[reader]),
+                None => Ok(()),
+            },
+            Origin::Kernel => match &self.kernel_log {
+                Some(file) => self
+                    .log_link
+                    .send(service::KERNEL_LOG, OWN_LIMITS, &[file.as_fd()]),
+                None => Ok(()),
+            },
+            Origin::Service(index) => {
+                let pipes = self.slots.get(index).and_then(|slot| slot.pipes.as_ref());
+                let entry = self.registry.entries().get(index);
+                let Some((pipes, entry)) = pipes.zip(entry) else {
+                    return Ok(());
+                };
+                let ends = [pipes.out.reader.as_fd(), pipes.err.reader.as_fd()];
+                self.log_link
+                    .send(&entry.service.name, entry.service.log, &ends)
+            }
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+        || error.raw_os_error() == Some(nix::libc::ETOOMANYREFS)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    let kinds = [
+        io::ErrorKind::BrokenPipe,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::NotConnected,
+    ];
+    kinds.contains(&error.kind())
+}
+
+impl Slot {
+    /// Whether the sender is a process of this service.
+    ///
+    /// One that has ended already cannot be asked; then its user decides, which for a service with a user of its own
+    /// is as good.
+    fn speaks_for(&self, sender: Sender) -> bool {
+        if Some(sender.pid) == self.main {
+            return true;
+        }
+        let Some(pid) = i32::try_from(sender.pid)
+            .ok()
+            .filter(|pid| *pid > 0)
+            .map(Pid::from_raw)
+        else {
+            return false;
+        };
+        if !Path::new(paths::PROC).join(sender.pid.to_string()).exists() {
+            return sender.uid == 0 || Some(sender.uid) == self.facts.uid;
+        }
+        if let Some(group) = &self.group {
+            return group.holds(sender.pid);
+        }
+        let main = self
+            .main
+            .and_then(|main| i32::try_from(main).ok())
+            .map(Pid::from_raw);
+        main.is_some() && (getpgid(Some(pid)).ok() == main || getsid(Some(pid)).ok() == main)
+    }
+}

@@ -1,0 +1,91 @@
+//! Reads a file of `[[service]]` tables, or all such files of a folder.
+//!
+//! What cannot be read is reported and passed over: it never stops the other services.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Service;
+use super::table::{self, Placed};
+
+/// What was found at a place.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The services, in the order of the files' names and their lines.
+    pub services: Vec<Service>,
+    /// What was passed over, and why: `FILE:LINE: …`.
+    pub complaints: Vec<String>,
+}
+
+/// Largest file that is read, in bytes; a table of a thousand services has a tenth.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// Reads `place`: a file, or a folder whose files ending in `.toml` are read in the order of their names.
+pub fn load(place: &Path, known: &[&str]) -> Loaded {
+    let mut loaded = Loaded::default();
+    let mut names: HashSet<String> = known.iter().map(|&name| name.to_owned()).collect();
+    let mut all: Vec<(PathBuf, Placed)> = Vec::new();
+    for path in files(place, &mut loaded.complaints) {
+        let text = match read(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                loaded
+                    .complaints
+                    .push(format!("read {}: {error}", path.display()));
+                continue;
+            }
+        };
+        let (placed, errors) = table::parse(&text);
+        let complaints = errors
+            .iter()
+            .map(|error| format!("{}:{error}", path.display()));
+        loaded.complaints.extend(complaints);
+        for one in placed {
+            if names.insert(one.service.name.clone()) {
+                all.push((path.clone(), one));
+            } else {
+                let name = &one.service.name;
+                let (path, line) = (path.display(), one.line);
+                loaded
+                    .complaints
+                    .push(format!("{path}:{line}: name `{name}` is taken"));
+            }
+        }
+    }
+    let placed: Vec<Placed> = all.into_iter().map(|(_, placed)| placed).collect();
+    // A service that waits for what is not there is kept: it is shown as waiting, with what for.
+    let relations = table::relations(&placed, known);
+    loaded
+        .complaints
+        .extend(relations.iter().map(|error| error.message.clone()));
+    loaded.services = placed.into_iter().map(|placed| placed.service).collect();
+    loaded
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let size = fs::metadata(path)?.len();
+    if size > LARGEST {
+        return Err(io::Error::other(format!("{size} bytes, at most {LARGEST}")));
+    }
+    fs::read_to_string(path)
+}
+
+fn files(place: &Path, complaints: &mut Vec<String>) -> Vec<PathBuf> {
+    if !place.is_dir() {
+        return vec![place.to_owned()];
+    }
+    let mut found: Vec<PathBuf> = match fs::read_dir(place) {
+        Ok(entries) => entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect(),
+        Err(error) => {
+            complaints.push(format!("read {}: {error}", place.display()));
+            Vec::new()
+        }
+    };
+    found.retain(|path| path.extension().is_some_and(|end| end == "toml"));
+    found.sort();
+    found
+}

@@ -1,0 +1,279 @@
+//! What a service is: its description, checked; pure.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`table`] | `[[service]]` tables of TOML to services, with located errors |
+//! | [`load`] | reads a file or a folder of such tables |
+//! | [`condition`] | what a service can wait for |
+//! | [`values`] | durations, sizes and shares as people write them |
+//! | [`signals`], [`capabilities`] | names of signals and capabilities |
+//!
+//! How a service lives is in [`crate::supervise`], how it is started in [`crate::runtime`].
+
+pub mod capabilities;
+pub mod condition;
+pub mod load;
+pub mod signals;
+pub mod table;
+pub mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use self::condition::Condition;
+
+/// Longest name of a service, in bytes: it names files, control groups and sockets.
+pub const NAME_MAX: usize = 64;
+
+/// The log of init's own lines; no service may have that name.
+pub const INIT_LOG: &str = "init";
+
+/// The log of the kernel; no service may have that name.
+pub const KERNEL_LOG: &str = "kernel";
+
+/// The service that keeps the logs; no other may have that name.
+pub const LOG_KEEPER: &str = "logd";
+
+/// When a service starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With init.
+    Boot,
+    /// When somebody asks for it.
+    Manual,
+}
+
+/// Which ends of a service are answered by another start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// All but exit status 0.
+    OnFailure,
+    /// All.
+    Always,
+    /// None.
+    Never,
+}
+
+/// Whom a service runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum User {
+    /// A user of its own, derived from the service's name, and isolated.
+    Auto,
+    /// A user and group id.
+    Id(u32),
+    /// A name of `/etc/passwd`.
+    Name(String),
+}
+
+/// What a service may take of the machine; absent: as much as there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Bytes of memory; beyond it, the kernel ends the service.
+    pub memory: Option<u64>,
+    /// Processor time in thousandths of one processor.
+    pub cpu_permille: Option<u32>,
+    /// Processes and threads.
+    pub tasks: Option<u32>,
+}
+
+/// How much of its output is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLimits {
+    /// Bytes kept until the next boot.
+    pub volatile: u64,
+    /// Bytes kept over boots; 0: none.
+    pub persistent: u64,
+}
+
+/// Fences around a service; each is on for `user = "auto"` unless the table says otherwise, and off for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Isolation {
+    /// `no_new_privs`: no set-user-id program gives it more than it has.
+    pub no_new_privileges: Option<bool>,
+    /// A `/tmp` that nobody else sees.
+    pub private_tmp: Option<bool>,
+    /// Everything but its home, its `/tmp` and what `writable` names is read-only.
+    pub read_only: Option<bool>,
+    /// System calls that no service needs are refused.
+    pub seccomp: Option<bool>,
+    /// File access is limited by Landlock as well.
+    pub landlock: Option<bool>,
+}
+
+/// What a service is to init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// A program of the operator's: stopped first.
+    Application,
+    /// A daemon of ours on a device: stopped when the applications are gone.
+    System,
+    /// The keeper of the logs: stopped last, told which pipes to read.
+    LogKeeper,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its name; see [`is_name`].
+    pub name: String,
+    /// Program and arguments; never empty.
+    pub command: Vec<String>,
+    /// Added to the environment.
+    pub env: Vec<(String, String)>,
+    /// When it starts.
+    pub start: Start,
+    /// What must hold before a start.
+    pub wait_for: Vec<Condition>,
+    /// Which ends are answered by a start.
+    pub restart: Restart,
+    /// Pause before the first restart.
+    pub restart_delay: Duration,
+    /// Longest pause before a restart.
+    pub restart_delay_max: Duration,
+    /// How long a service with `notify` may take to be ready; zero: for ever.
+    pub start_timeout: Duration,
+    /// Number of the signal that asks it to end.
+    pub stop_signal: i32,
+    /// How long it may take to end before it is killed.
+    pub stop_timeout: Duration,
+    /// Whether it tells that it is ready (`sd_notify(3)`).
+    pub notify: bool,
+    /// Longest silence (`WATCHDOG=1`) before it counts as hung.
+    pub watchdog: Option<Duration>,
+    /// Whether an update is confirmed only while it is well.
+    pub critical: bool,
+    /// Whom it runs as.
+    pub user: User,
+    /// Further groups, by number.
+    pub groups: Vec<u32>,
+    /// Capabilities that it keeps: bit `n` is capability `n`.
+    pub capabilities: u64,
+    /// Where it may write beside its home.
+    pub writable: Vec<PathBuf>,
+    /// Where it starts; its home if absent.
+    pub working_directory: Option<PathBuf>,
+    /// What it may take of the machine.
+    pub limits: Limits,
+    /// How much of its output is kept.
+    pub log: LogLimits,
+    /// Fences around it.
+    pub isolation: Isolation,
+    /// What it is to init.
+    pub role: Role,
+}
+
+impl Service {
+    /// A service that starts at boot, with the defaults of the table.
+    pub fn new(name: impl Into<String>, command: &[&str]) -> Self {
+        Self {
+            name: name.into(),
+            command: command.iter().map(|&word| word.to_owned()).collect(),
+            env: Vec::new(),
+            start: Start::Boot,
+            wait_for: Vec::new(),
+            restart: Restart::OnFailure,
+            restart_delay: Duration::from_secs(1),
+            restart_delay_max: Duration::from_secs(60),
+            start_timeout: Duration::from_secs(90),
+            stop_signal: signals::TERM,
+            stop_timeout: Duration::from_secs(10),
+            notify: false,
+            watchdog: None,
+            critical: false,
+            user: User::Auto,
+            groups: Vec::new(),
+            capabilities: 0,
+            writable: Vec::new(),
+            working_directory: None,
+            limits: Limits::default(),
+            log: LogLimits {
+                volatile: 256 * 1024,
+                persistent: 0,
+            },
+            isolation: Isolation::default(),
+            role: Role::Application,
+        }
+    }
+
+    /// A service that starts when somebody asks for it.
+    pub fn new_stopped(name: impl Into<String>, command: &[&str]) -> Self {
+        Self {
+            start: Start::Manual,
+            ..Self::new(name, command)
+        }
+    }
+
+    /// A service that starts once the clock is synchronised.
+    pub fn new_wait_for_clock(name: impl Into<String>, command: &[&str]) -> Self {
+        Self::new(name, command).wait_for(Condition::Clock)
+    }
+
+    /// Waits for one more condition before a start.
+    #[must_use]
+    pub fn wait_for(mut self, condition: Condition) -> Self {
+        self.wait_for.push(condition);
+        self
+    }
+
+    /// Adds a variable to its environment.
+    #[must_use]
+    pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// Runs it as this user.
+    #[must_use]
+    pub fn user(mut self, user: User) -> Self {
+        self.user = user;
+        self
+    }
+
+    /// Restarts it after these ends.
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// The command line for people, as one line.
+    pub fn command_line(&self) -> String {
+        self.command.join(" ")
+    }
+}
+
+/// Whether `name` can be a service's: letters, digits and `._-`, not first a dot, at most [`NAME_MAX`] bytes.
+///
+/// It becomes a file's name, so it must not lead elsewhere.
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= NAME_MAX
+        && !name.starts_with(['.', '-'])
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_nowhere_else() {
+        for (name, want) in [
+            ("web-shop", true),
+            ("a.b_c", true),
+            ("", false),
+            (".hidden", false),
+            ("-flag", false),
+            ("../etc", false),
+            ("a/b", false),
+            ("a b", false),
+            ("ä", false),
+        ] {
+            assert_eq!(is_name(name), want, "{name:?}");
+        }
+        assert!(is_name(&"x".repeat(NAME_MAX)));
+        assert!(!is_name(&"x".repeat(NAME_MAX + 1)));
+    }
+}
