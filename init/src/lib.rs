@@ -2,15 +2,136 @@
 //!
 //! | module | what | who uses it |
 //! |---|---|---|
+//! | [`cli`] | the command lines | `init`, `logd` |
 //! | [`stage1`] | what runs in the initramfs: choose a slot, mount its root, switch to it | `init` |
+//! | [`machine`] | the machine's PID 1: boot, supervise, end | `init` |
+//! | [`service`] | what a service is, and the table that describes it | all, and the image builder |
+//! | [`supervise`] | how services live, decided without touching anything | `init` |
+//! | [`runtime`] | the shell around it: processes, sockets, files | `init` |
+//! | [`logd`] | the keeper of the logs | `logd` |
+//! | [`ctl`] | what people and scripts ask of a running init | `init ctl` |
 //! | `web` (feature `web`) | the status page and the API, an unprivileged process of its own | `web` |
 //!
+//! An init of your own is [`supervise_services`] and a list of [`Service`]; see `examples/custom_init.rs`.
 //! PID 1 links no async runtime and parses nothing that came from the network.
 
+pub mod cli;
+pub mod ctl;
 pub mod logd;
+pub mod machine;
 pub mod runtime;
 pub mod service;
 pub mod stage1;
 pub mod supervise;
 #[cfg(feature = "web")]
 pub mod web;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use gokrazy_core::control::End;
+use gokrazy_core::paths;
+use nix::sys::prctl;
+
+pub use crate::runtime::options::{Mode, Options};
+pub use crate::service::Service;
+
+use crate::runtime::event_loop::Runtime;
+use crate::runtime::journal::Journal;
+use crate::runtime::{keeper, publish};
+use crate::service::load;
+
+/// Where a service's processes are, for programs that do not care for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessState {
+    /// There is none.
+    Stopped,
+    /// The main process lives.
+    Running,
+    /// The main process was told to end.
+    Stopping,
+}
+
+impl From<gokrazy_core::service_status::State> for ProcessState {
+    fn from(state: gokrazy_core::service_status::State) -> Self {
+        use gokrazy_core::service_status::State;
+        match state {
+            State::Starting | State::Running => Self::Running,
+            State::Stopping => Self::Stopping,
+            State::Stopped
+            | State::Waiting
+            | State::Finished
+            | State::Restarting
+            | State::CrashLoop => Self::Stopped,
+        }
+    }
+}
+
+/// What supervision cannot begin without.
+#[derive(Debug)]
+pub enum SuperviseError {
+    /// The folder of sockets and state files.
+    RunDir(std::path::PathBuf, io::Error),
+    /// The event queue, the signals, `/dev/null`.
+    Prepare(io::Error),
+}
+
+impl fmt::Display for SuperviseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RunDir(path, _) => write!(f, "make the run folder {}", path.display()),
+            Self::Prepare(_) => f.write_str("prepare to supervise"),
+        }
+    }
+}
+
+impl std::error::Error for SuperviseError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::RunDir(_, source) | Self::Prepare(source) => Some(source),
+        }
+    }
+}
+
+/// Supervises `services` until a signal or a client says to end, then stops them; returns how to end.
+///
+/// The process must have a single thread, and hands over SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 and
+/// SIGPWR, and all its children.
+///
+/// # Errors
+/// What supervision cannot begin without; nothing that happens later ends it.
+pub fn supervise_services(services: Vec<Service>, options: Options) -> Result<End, SuperviseError> {
+    supervise(services, Vec::new(), options)
+}
+
+/// Supervises the services of a file or a folder as [`supervise_services`] does.
+///
+/// # Errors
+/// As [`supervise_services`]; a table that cannot be read is logged and costs its service alone.
+pub fn supervise_with(options: Options, place: &Path) -> Result<End, SuperviseError> {
+    let reserved = [service::INIT_LOG, service::KERNEL_LOG, service::LOG_KEEPER];
+    let loaded = load::load(place, &reserved);
+    supervise(loaded.services, loaded.complaints, options)
+}
+
+fn supervise(
+    mut services: Vec<Service>,
+    complaints: Vec<String>,
+    options: Options,
+) -> Result<End, SuperviseError> {
+    // Descriptors that whoever started us left open are no business of the services; kernels before 5.11 cannot.
+    let _ = gokrazy_sys::process::close_on_exec_from(3);
+    // Orphans come to us also where we are not PID 1; it fails on no kernel that runs us.
+    let _ = prctl::set_child_subreaper(true);
+    let run_dir = options.run_dir.clone();
+    publish::folder(&run_dir, 0o755)
+        .map_err(|source| SuperviseError::RunDir(run_dir.clone(), source))?;
+    let mut journal = Journal::new();
+    for complaint in complaints {
+        journal.warn(complaint);
+    }
+    services.insert(0, keeper::service(&options, &run_dir.join(paths::LOG_DIR)));
+    let runtime = Runtime::new(options, services, journal).map_err(SuperviseError::Prepare)?;
+    Ok(runtime.run())
+}

@@ -137,9 +137,6 @@ pub const RANDOM: &str = "/dev/random";
 /// The size of the kernel's random pool in bits (random(4)).
 pub const RANDOM_POOLSIZE: &str = "/proc/sys/kernel/random/poolsize";
 
-/// Processes and what the kernel tells of itself (`proc(5)`).
-pub const PROC: &str = "/proc";
-
 /// What is mounted, as this process sees it.
 pub const PROC_MOUNTINFO: &str = "/proc/self/mountinfo";
 

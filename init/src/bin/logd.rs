@@ -1,3 +1,7 @@
-//! Entry point.
+//! `logd`: keeps the output of services.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gokrazy_init::cli::logd()
+}

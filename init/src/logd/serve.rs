@@ -168,7 +168,11 @@ impl Server {
 
     fn on_signal(&mut self) -> Turn {
         // Either of the two that are blocked asks to end.
-        if matches!(self.signals.read_signal(), Ok(Some(_))) { Turn::End } else { Turn::On }
+        if matches!(self.signals.read_signal(), Ok(Some(_))) {
+            Turn::End
+        } else {
+            Turn::On
+        }
     }
 
     fn on_input(&mut self, id: u64) -> Turn {

@@ -84,7 +84,7 @@ pub fn run(plan: &Plan<'_>) -> u8 {
     if let Err((what, error)) = prepare(plan) {
         return give_up(plan, &what, &error);
     }
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    let mut last = io::Error::from_raw_os_error(nix::libc::ENOENT);
     for program in &plan.programs {
         let Err(error) = execve(program, &plan.arguments, &plan.environment);
         let error = io::Error::from(error);

@@ -96,11 +96,7 @@ impl Launch<'_> {
         };
         Some(Plan {
             programs: programs(self.command.first()?, path_of(&environment))?,
-            arguments: self
-                .command
-                .iter()
-                .map(|word| CString::new(word.as_str()).ok())
-                .collect::<Option<_>>()?,
+            arguments: self.arguments()?,
             environment: environment
                 .into_iter()
                 .map(assignment)
@@ -120,6 +116,12 @@ impl Launch<'_> {
             directory: self.service.working_directory.clone(),
             no_new_privileges: self.fence(self.service.isolation.no_new_privileges),
         })
+    }
+
+    fn arguments(&self) -> Option<Vec<CString>> {
+        let name = self.service.program_name.as_ref().or(self.command.first());
+        let words = name.into_iter().chain(self.command.iter().skip(1));
+        words.map(|word| CString::new(word.as_str()).ok()).collect()
     }
 
     /// A fence is up for a service with a user of its own, unless its table says otherwise.

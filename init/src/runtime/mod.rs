@@ -11,6 +11,7 @@
 //! | [`identity`] | whom a service runs as |
 //! | [`launch`], [`child`] | making a service's process: before and after the clone |
 //! | [`tree`], [`cgroup`] | all processes of a service: whether any lives, and killing them |
+//! | [`keeper`] | logd as a service |
 //! | [`log_link`] | pipes of the services, handed to logd |
 //! | [`notify_socket`], [`control_socket`] | what services and clients say |
 //! | [`conditions`] | whether clock, route, name service and mounts are there |
@@ -27,6 +28,7 @@ pub mod control_socket;
 pub mod event_loop;
 pub mod identity;
 pub mod journal;
+pub mod keeper;
 pub mod launch;
 pub mod log_link;
 pub mod notify_socket;

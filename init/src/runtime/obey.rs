@@ -281,11 +281,10 @@ impl Runtime {
         let (Some(kind), Some(text)) = (line.get(..1), line.get(1..)) else {
             return;
         };
-        self.complain(index, text);
-        if kind == "F"
-            && let Some(slot) = self.slots.get_mut(index)
-        {
-            slot.start_error = Some(text.to_owned());
+        // What ended the start is told as the way in which the run ended.
+        match self.slots.get_mut(index).filter(|_| kind == "F") {
+            Some(slot) => slot.start_error = Some(text.to_owned()),
+            None => self.complain(index, text),
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gokrazy_core::paths;
+
 /// What init is to the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -21,12 +23,25 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// Folder of the services' homes.
     pub home_dir: PathBuf,
-    /// The program that keeps the logs.
-    pub logd: Vec<String>,
+    /// The program that keeps the logs; absent: `logd` beside init, else init itself.
+    pub logd: Option<PathBuf>,
     /// How long a shutdown may take before what still lives is killed.
     pub shutdown_limit: Duration,
     /// The name that `net-online` looks up, with a port.
     pub online_name: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Guest,
+            run_dir: paths::RUN.into(),
+            home_dir: paths::PERM_HOME.into(),
+            logd: None,
+            shutdown_limit: Self::SHUTDOWN_LIMIT,
+            online_name: Self::ONLINE_NAME.to_owned(),
+        }
+    }
 }
 
 impl Options {

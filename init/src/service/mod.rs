@@ -13,6 +13,7 @@
 pub mod capabilities;
 pub mod condition;
 pub mod load;
+mod raw;
 pub mod signals;
 pub mod table;
 pub mod values;
@@ -118,6 +119,8 @@ pub struct Service {
     pub name: String,
     /// Program and arguments; never empty.
     pub command: Vec<String>,
+    /// The name that the program is given as its own (`argv[0]`), if not the one in `command`.
+    pub program_name: Option<String>,
     /// Added to the environment.
     pub env: Vec<(String, String)>,
     /// When it starts.
@@ -168,6 +171,7 @@ impl Service {
         Self {
             name: name.into(),
             command: command.iter().map(|&word| word.to_owned()).collect(),
+            program_name: None,
             env: Vec::new(),
             start: Start::Boot,
             wait_for: Vec::new(),

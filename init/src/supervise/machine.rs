@@ -1,24 +1,18 @@
 //! One service: phase × event → phase and actions; pure.
 
+mod ends;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use gokrazy_core::service_status::{Change, State};
 
 use super::Moment;
+use super::backoff::Failures;
 use super::ending::Ending;
 use super::notify::Notice;
-use super::phase::{Action, Event, Phase, Policy, Rest, Then};
-use crate::service::{Restart, Service, signals};
-
-/// How long a service must have run to count as healthy again.
-const HEALTHY: Duration = Duration::from_secs(60);
-
-/// So many failures in a row are a crash loop.
-const CRASH_LOOP: u32 = 5;
-
-/// How long after a kill the rest of a tree may take to vanish; the kernel may have to wait for a disk.
-const KILL_GRACE: Duration = Duration::from_secs(5);
+use super::phase::{Action, Event, Phase, Policy, Then};
+use crate::service::Service;
 
 /// How many changes of state are remembered.
 const HISTORY: usize = 8;
@@ -30,7 +24,7 @@ pub struct Machine {
     phase: Phase,
     entered: Moment,
     starts: u32,
-    failures: u32,
+    failures: Failures,
     last_ending: Option<Ending>,
     status_text: Option<String>,
     history: VecDeque<Change>,
@@ -44,7 +38,7 @@ impl Machine {
             phase: Phase::Stopped,
             entered: now,
             starts: 0,
-            failures: 0,
+            failures: Failures::default(),
             last_ending: None,
             status_text: None,
             history: VecDeque::new(),
@@ -58,32 +52,22 @@ impl Machine {
 
     /// The main process, while it lives.
     pub fn pid(&self) -> Option<u32> {
-        match self.phase {
-            Phase::Starting { pid, .. }
-            | Phase::Running { pid, .. }
-            | Phase::Stopping {
-                rest: Rest::Main(pid),
-                ..
-            } => Some(pid),
-            Phase::Stopping {
-                rest: Rest::Others, ..
-            }
-            | Phase::Stopped
-            | Phase::Finished
-            | Phase::Waiting
-            | Phase::Launching
-            | Phase::Resting { .. } => None,
-        }
+        self.phase.pid()
     }
 
     /// Whether a process of it may live.
     pub fn has_processes(&self) -> bool {
-        self.pid().is_some() || matches!(self.phase, Phase::Stopping { .. } | Phase::Launching)
+        self.phase.has_processes()
     }
 
     /// Whether others that wait for it may start.
     pub fn is_ready(&self) -> bool {
-        matches!(self.phase, Phase::Running { .. } | Phase::Finished)
+        self.phase.is_ready()
+    }
+
+    /// When [`Event::Time`] is due, if ever.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.phase.deadline()
     }
 
     /// When it entered its phase.
@@ -98,7 +82,7 @@ impl Machine {
 
     /// Failures in a row.
     pub fn failures(&self) -> u32 {
-        self.failures
+        self.failures.in_a_row()
     }
 
     /// How its last run ended.
@@ -125,18 +109,8 @@ impl Machine {
             Phase::Launching | Phase::Starting { .. } => State::Starting,
             Phase::Running { .. } => State::Running,
             Phase::Stopping { .. } => State::Stopping,
-            Phase::Resting { .. } if self.failures >= CRASH_LOOP => State::CrashLoop,
+            Phase::Resting { .. } if self.failures.are_a_loop() => State::CrashLoop,
             Phase::Resting { .. } => State::Restarting,
-        }
-    }
-
-    /// When [`Event::Time`] is due, if ever.
-    pub fn deadline(&self) -> Option<Moment> {
-        match self.phase {
-            Phase::Starting { until, .. } => until,
-            Phase::Running { watchdog, .. } => watchdog,
-            Phase::Stopping { until, .. } | Phase::Resting { until } => Some(until),
-            Phase::Stopped | Phase::Finished | Phase::Waiting | Phase::Launching => None,
         }
     }
 
@@ -160,7 +134,7 @@ impl Machine {
     fn on_start(&mut self, now: Moment) -> Vec<Action> {
         match &mut self.phase {
             Phase::Stopped | Phase::Finished | Phase::Resting { .. } => {
-                self.failures = 0;
+                self.failures = Failures::default();
                 self.wait(now, "asked to start")
             }
             Phase::Stopping { then, .. } => {
@@ -195,7 +169,7 @@ impl Machine {
         match &mut self.phase {
             Phase::Starting { pid, since, .. } | Phase::Running { pid, since, .. } => {
                 let (pid, since) = (*pid, *since);
-                self.failures = 0;
+                self.failures = Failures::default();
                 self.end(pid, since, Then::Start, "asked to restart", now)
             }
             Phase::Stopped
@@ -277,69 +251,6 @@ impl Machine {
         );
     }
 
-    fn on_exited(&mut self, ending: Ending, others: bool, now: Moment) -> Vec<Action> {
-        match self.phase.clone() {
-            Phase::Starting { since, .. } | Phase::Running { since, .. } => {
-                self.judge(ending, now.saturating_sub(since), now);
-                if others {
-                    vec![Action::KillTree]
-                } else {
-                    Vec::new()
-                }
-            }
-            Phase::Stopping {
-                since,
-                until,
-                killed,
-                then,
-                ..
-            } => {
-                self.last_ending = Some(ending);
-                self.phase = Phase::Stopping {
-                    rest: Rest::Others,
-                    since,
-                    until,
-                    killed,
-                    then,
-                };
-                if others {
-                    Vec::new()
-                } else {
-                    self.on_tree_empty(now)
-                }
-            }
-            Phase::Stopped
-            | Phase::Finished
-            | Phase::Waiting
-            | Phase::Launching
-            | Phase::Resting { .. } => Vec::new(),
-        }
-    }
-
-    fn on_tree_empty(&mut self, now: Moment) -> Vec<Action> {
-        let Phase::Stopping {
-            rest: Rest::Others,
-            since,
-            then,
-            ..
-        } = &self.phase
-        else {
-            return Vec::new();
-        };
-        let ran = now.saturating_sub(*since);
-        match then.clone() {
-            Then::Stop => {
-                self.enter(Phase::Stopped, "gone", now);
-                Vec::new()
-            }
-            Then::Start => self.wait(now, "gone"),
-            Then::Fail(ending) => {
-                self.judge(ending, ran, now);
-                Vec::new()
-            }
-        }
-    }
-
     fn on_said(&mut self, notice: Notice, now: Moment) -> Vec<Action> {
         match (notice, &mut self.phase) {
             (Notice::Status(text), _) => self.status_text = Some(text),
@@ -385,110 +296,9 @@ impl Machine {
         Vec::new()
     }
 
-    fn on_time(&mut self, now: Moment) -> Vec<Action> {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
-            return Vec::new();
-        }
-        match &mut self.phase {
-            Phase::Resting { .. } => self.wait(now, "delay over"),
-            Phase::Starting { pid, since, .. } => {
-                let (pid, since) = (*pid, *since);
-                let ending = Ending::StartTimeout(self.policy.start_timeout);
-                let why = ending.to_string();
-                self.end(pid, since, Then::Fail(ending), &why, now)
-            }
-            Phase::Running { pid, since, .. } => {
-                let (pid, since) = (*pid, *since);
-                self.hang(pid, since, now)
-            }
-            Phase::Stopping { until, killed, .. } if !*killed => {
-                *killed = true;
-                *until = now.saturating_add(KILL_GRACE);
-                vec![Action::KillTree]
-            }
-            // Unkillable: the kernel holds it. Its end is still awaited while the main process lives; what it left
-            // behind is given up.
-            Phase::Stopping {
-                rest: Rest::Main(_),
-                until,
-                ..
-            } => {
-                *until = now.saturating_add(KILL_GRACE);
-                vec![Action::KillTree]
-            }
-            Phase::Stopping {
-                rest: Rest::Others, ..
-            } => self.on_tree_empty(now),
-            Phase::Stopped | Phase::Finished | Phase::Waiting | Phase::Launching => Vec::new(),
-        }
-    }
-
-    fn hang(&mut self, pid: u32, since: Moment, now: Moment) -> Vec<Action> {
-        let ending = Ending::Watchdog(self.policy.watchdog.unwrap_or_default());
-        let why = ending.to_string();
-        let mut actions = self.end(pid, since, Then::Fail(ending), &why, now);
-        // Instead of the stop signal, which a hung program would not heed: the one that leaves a trace.
-        if let Some(Action::Signal(signal)) = actions.first_mut() {
-            *signal = signals::ABRT;
-        }
-        actions
-    }
-
-    fn end(&mut self, pid: u32, since: Moment, then: Then, why: &str, now: Moment) -> Vec<Action> {
-        let until = now.saturating_add(self.policy.stop_timeout);
-        let rest = Rest::Main(pid);
-        self.enter(
-            Phase::Stopping {
-                rest,
-                since,
-                until,
-                killed: false,
-                then,
-            },
-            why,
-            now,
-        );
-        vec![Action::Signal(self.policy.stop_signal)]
-    }
-
     fn wait(&mut self, now: Moment, why: &str) -> Vec<Action> {
         self.enter(Phase::Waiting, why, now);
         vec![Action::CheckConditions]
-    }
-
-    /// Decides what follows a run that ended by itself.
-    fn judge(&mut self, ending: Ending, ran: Duration, now: Moment) {
-        let why = ending.to_string();
-        let restart = match self.policy.restart {
-            _ if ending.asks_for_peace() => false,
-            Restart::Always => true,
-            Restart::OnFailure => ending.is_failure(),
-            Restart::Never => false,
-        };
-        let phase = if restart {
-            Phase::Resting {
-                until: now.saturating_add(self.pause(&ending, ran)),
-            }
-        } else if ending.is_failure() {
-            Phase::Stopped
-        } else {
-            Phase::Finished
-        };
-        self.last_ending = Some(ending);
-        self.enter(phase, &why, now);
-    }
-
-    /// The delay before the next start: doubled with each failure in a row, up to the longest.
-    fn pause(&mut self, ending: &Ending, ran: Duration) -> Duration {
-        if !ending.is_failure() || ran >= HEALTHY {
-            self.failures = 0;
-        }
-        let doublings = self.failures.min(31);
-        if ending.is_failure() {
-            self.failures = self.failures.saturating_add(1);
-        }
-        let delay = self.policy.delay.saturating_mul(1 << doublings);
-        delay.min(self.policy.delay_max)
     }
 
     fn enter(&mut self, phase: Phase, why: &str, now: Moment) {

@@ -21,17 +21,24 @@
 //! |---|---|
 //! | [`phase`] | the words: phases, events, actions |
 //! | [`machine`] | one service: phase × event → phase and actions |
+//! | [`backoff`] | how long to wait before a restart |
 //! | [`ending`] | how a process ended, and whether that is a failure |
 //! | [`notify`] | what a service says of itself (`sd_notify(3)`) |
-//! | [`registry`] | all services: who waits for whom, requests, the order of a shutdown |
+//! | [`registry`] | all services: who waits for whom, requests |
+//! | `shutdown` | in which order they stop |
 //!
 //! Who obeys the actions is [`crate::runtime`].
 
+pub mod backoff;
 pub mod ending;
 pub mod machine;
 pub mod notify;
 pub mod phase;
 pub mod registry;
+mod shutdown;
+
+#[cfg(test)]
+mod random;
 
 use std::time::Duration;
 

@@ -89,8 +89,9 @@ mod tests {
     #[test]
     fn a_long_status_is_cut_at_a_character() {
         let text = format!("STATUS={}", "ä".repeat(1000));
-        let [Notice::Status(status)] = parse(text.as_bytes()).try_into().unwrap() else {
-            panic!()
+        let notices = parse(text.as_bytes());
+        let [Notice::Status(status)] = notices.as_slice() else {
+            panic!("{notices:?}")
         };
         assert_eq!(status.len(), STATUS_MAX);
     }

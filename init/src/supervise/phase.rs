@@ -56,6 +56,48 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// The main process, while it lives.
+    pub fn pid(&self) -> Option<u32> {
+        match *self {
+            Phase::Starting { pid, .. }
+            | Phase::Running { pid, .. }
+            | Phase::Stopping {
+                rest: Rest::Main(pid),
+                ..
+            } => Some(pid),
+            Phase::Stopping {
+                rest: Rest::Others, ..
+            }
+            | Phase::Stopped
+            | Phase::Finished
+            | Phase::Waiting
+            | Phase::Launching
+            | Phase::Resting { .. } => None,
+        }
+    }
+
+    /// Whether a process of it may live.
+    pub fn has_processes(&self) -> bool {
+        self.pid().is_some() || matches!(self, Phase::Stopping { .. } | Phase::Launching)
+    }
+
+    /// Whether others that wait for it may start.
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Phase::Running { .. } | Phase::Finished)
+    }
+
+    /// When [`Event::Time`] is due, if ever.
+    pub fn deadline(&self) -> Option<Moment> {
+        match *self {
+            Phase::Starting { until, .. } => until,
+            Phase::Running { watchdog, .. } => watchdog,
+            Phase::Stopping { until, .. } | Phase::Resting { until } => Some(until),
+            Phase::Stopped | Phase::Finished | Phase::Waiting | Phase::Launching => None,
+        }
+    }
+}
+
 /// What is left of a service that is being ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {

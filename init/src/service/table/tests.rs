@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::*;
+use crate::service::{Start, User};
 
 const WHOLE: &str = r#"
 # The example of the manual.

@@ -1,0 +1,52 @@
+//! The service that keeps the logs of all others.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gokrazy_core::paths;
+
+use super::options::{Mode, Options};
+use crate::service::{LOG_KEEPER, Restart, Role, Service, User};
+
+/// Services block when their pipes are full, so a new logd is there as soon as the old one is gone.
+const FIRST_DELAY: Duration = Duration::from_millis(10);
+
+/// One that cannot live is not tried more often than this.
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+/// Logd as a service.
+pub fn service(options: &Options, log_dir: &Path) -> Service {
+    let (program, name) = program(options.logd.as_deref());
+    let mut service = Service::new(LOG_KEEPER, &[]);
+    service.command = vec![
+        program,
+        "--socket-fd".to_owned(),
+        "3".to_owned(),
+        "--log-dir".to_owned(),
+        log_dir.display().to_string(),
+    ];
+    service.program_name = name;
+    if options.mode == Mode::Machine {
+        service
+            .command
+            .extend(["--persistent-dir".to_owned(), paths::PERM_LOG.to_owned()]);
+    }
+    service.restart = Restart::Always;
+    service.restart_delay = FIRST_DELAY;
+    service.restart_delay_max = LONGEST_DELAY;
+    service.user = User::Id(nix::unistd::geteuid().as_raw());
+    service.role = Role::LogKeeper;
+    service
+}
+
+/// The program and, where it is init itself, the name by which it knows what to be.
+fn program(wanted: Option<&Path>) -> (String, Option<String>) {
+    let init =
+        std::env::current_exe().unwrap_or_else(|_| PathBuf::from(paths::SYSTEM_BIN).join("init"));
+    let beside = wanted.map_or_else(|| init.with_file_name(LOG_KEEPER), Path::to_owned);
+    if beside.exists() || wanted.is_some() {
+        (beside.display().to_string(), None)
+    } else {
+        (init.display().to_string(), Some(LOG_KEEPER.to_owned()))
+    }
+}

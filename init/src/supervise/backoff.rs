@@ -1,0 +1,87 @@
+//! How long to wait before a restart: longer with each failure in a row; pure.
+
+use std::time::Duration;
+
+use super::ending::Ending;
+
+/// How long a service must have run to count as healthy again.
+const HEALTHY: Duration = Duration::from_secs(60);
+
+/// So many failures in a row are a crash loop.
+const CRASH_LOOP: u32 = 5;
+
+/// Failures in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Failures(u32);
+
+impl Failures {
+    /// How many.
+    pub fn in_a_row(self) -> u32 {
+        self.0
+    }
+
+    /// Whether they are a crash loop.
+    pub fn are_a_loop(self) -> bool {
+        self.0 >= CRASH_LOOP
+    }
+
+    /// Takes in how a run ended and how long it took, and returns the pause before the next: `delay`, doubled with
+    /// each failure in a row, at most `longest`.
+    pub fn pause(
+        &mut self,
+        ending: &Ending,
+        ran: Duration,
+        delay: Duration,
+        longest: Duration,
+    ) -> Duration {
+        if !ending.is_failure() || ran >= HEALTHY {
+            self.0 = 0;
+        }
+        let doublings = self.0.min(31);
+        if ending.is_failure() {
+            self.0 = self.0.saturating_add(1);
+        }
+        delay.saturating_mul(1 << doublings).min(longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_start_anew_after_a_minute_of_health() {
+        let mut failures = Failures::default();
+        let second = Duration::from_secs(1);
+        let mut pause = |ran| {
+            failures
+                .pause(&Ending::Exit(1), ran, second, 60 * second)
+                .as_secs()
+        };
+        let got: Vec<u64> = (0..9)
+            .map(|_| pause(Duration::from_millis(59_999)))
+            .collect();
+        assert_eq!(got, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(pause(Duration::from_secs(60)), 1);
+        assert_eq!(pause(Duration::ZERO), 2);
+    }
+
+    #[test]
+    fn five_failures_in_a_row_are_a_loop_and_a_success_ends_it() {
+        let mut failures = Failures::default();
+        let mut run = |status| {
+            failures.pause(
+                &Ending::Exit(status),
+                Duration::ZERO,
+                Duration::ZERO,
+                Duration::ZERO,
+            );
+            failures.are_a_loop()
+        };
+        assert_eq!(
+            [1, 1, 1, 1, 1, 1].map(&mut run),
+            [false, false, false, false, true, true]
+        );
+        assert!(!run(0));
+    }
+}
