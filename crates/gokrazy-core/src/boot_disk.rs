@@ -3,7 +3,8 @@
 //! Names of devices are the kernel's business and change with drivers and sockets; we go by GUIDs.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::cmdline::RootSource;
@@ -17,7 +18,9 @@ use crate::slots::SlotName;
 pub struct BootDisk {
     /// Name below `/sys/block`; empty if `root=` names a device by its node.
     name: String,
+    table: Option<gpt::Table>,
     partitions: Vec<Partition>,
+    primary_is_whole: bool,
     named_root: PathBuf,
 }
 
@@ -42,9 +45,14 @@ impl BootDisk {
         Path::new(paths::DEV).join(&self.name)
     }
 
-    /// Its partitions.
-    pub fn partitions(&self) -> &[Partition] {
-        &self.partitions
+    /// Its partition table: the primary one, or the backup where that is damaged.
+    pub fn table(&self) -> Option<&gpt::Table> {
+        self.table.as_ref()
+    }
+
+    /// Whether the primary partition table is undamaged.
+    pub fn primary_is_whole(&self) -> bool {
+        self.primary_is_whole
     }
 
     /// Its size in sectors of 512 bytes, as the kernel tells it.
@@ -52,10 +60,7 @@ impl BootDisk {
     /// # Errors
     /// The errno of reading it; [`io::ErrorKind::InvalidData`] if it is no number.
     pub fn sectors(&self) -> io::Result<u64> {
-        let text = fs::read_to_string(Path::new(paths::SYS_BLOCK).join(&self.name).join("size"))?;
-        text.trim()
-            .parse()
-            .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+        sectors_of(&self.name)
     }
 
     /// The device that `root=` names.
@@ -108,29 +113,51 @@ pub fn disks() -> Vec<String> {
 
 /// The disk called `name`, if it holds the partition and the kernel has made its node.
 fn on_disk(name: &str, uuid: &str, offset: u32) -> Option<BootDisk> {
-    let head = read_head(name).ok()?;
-    let partitions: Vec<Partition> = gpt::Table::parse(&head)
-        .map(|table| table.partitions().collect())
-        .unwrap_or_default();
-    let number = match partitions.iter().find(|partition| partition.guid == uuid) {
-        Some(partition) => partition.number,
-        None => mbr_number(&head, uuid)?,
-    };
-    let named_root = partition_node(name, number.checked_add(offset)?).ok()?;
+    let head = read(name, 0, gpt::HEAD_SECTORS).ok()?;
+    let primary = gpt::Table::parse(&head);
+    let primary_is_whole = primary.is_some();
+    let (number, table) =
+        match number_in(primary.as_ref(), uuid).or_else(|| mbr_number(&head, uuid)) {
+            Some(number) => (number, primary),
+            None if primary_is_whole => return None,
+            None => {
+                let backup = read_backup(name);
+                (number_in(backup.as_ref(), uuid)?, backup)
+            }
+        };
     Some(BootDisk {
         name: name.to_owned(),
-        partitions,
-        named_root,
+        partitions: table.iter().flat_map(gpt::Table::partitions).collect(),
+        table,
+        primary_is_whole,
+        named_root: partition_node(name, number.checked_add(offset)?).ok()?,
     })
 }
 
-fn read_head(name: &str) -> io::Result<Vec<u8>> {
-    let length = gpt::HEAD_SECTORS * SECTOR_BYTES;
-    let mut head = Vec::new();
-    File::open(Path::new(paths::DEV).join(name))?
-        .take(length)
-        .read_to_end(&mut head)?;
-    Ok(head)
+fn number_in(table: Option<&gpt::Table>, uuid: &str) -> Option<u32> {
+    let found = table?.partitions().find(|partition| partition.guid == uuid);
+    found.map(|partition| partition.number)
+}
+
+fn read_backup(name: &str) -> Option<gpt::Table> {
+    let sectors = sectors_of(name).ok()?;
+    let start = sectors.checked_sub(gpt::TAIL_SECTORS)?;
+    let tail = read(name, start, gpt::TAIL_SECTORS).ok()?;
+    gpt::Table::parse_backup(&tail, sectors)
+}
+
+fn read(name: &str, lba: u64, sectors: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(sectors * SECTOR_BYTES).unwrap_or(0)];
+    let offset = lba.saturating_mul(SECTOR_BYTES);
+    File::open(Path::new(paths::DEV).join(name))?.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
+}
+
+fn sectors_of(name: &str) -> io::Result<u64> {
+    let text = fs::read_to_string(Path::new(paths::SYS_BLOCK).join(name).join("size"))?;
+    text.trim()
+        .parse()
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
 /// The partition's number, if the MBR's disk signature is the one of `<signature>-<number>` (gokrazy's older form).
@@ -144,7 +171,9 @@ fn mbr_number(head: &[u8], uuid: &str) -> Option<u32> {
 fn by_node(path: &Path) -> Option<BootDisk> {
     path.exists().then(|| BootDisk {
         name: String::new(),
+        table: None,
         partitions: Vec::new(),
+        primary_is_whole: true,
         named_root: path.to_owned(),
     })
 }

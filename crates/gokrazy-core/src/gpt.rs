@@ -12,6 +12,9 @@ const CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 /// Sectors at the disk's start that hold protective MBR, header and entries.
 pub const HEAD_SECTORS: u64 = 34;
 
+/// Sectors at the disk's end that hold the backup: entries, then the header.
+pub const TAIL_SECTORS: u64 = 33;
+
 /// Most bytes of entries that we read: the 128 entries of 128 bytes that everyone writes.
 const ENTRIES_MAX: usize = 128 * 128;
 
@@ -44,6 +47,28 @@ impl Table {
         let sector = head.get(SECTOR..2 * SECTOR)?;
         let table = Self::from_parts(sector, head.get(2 * SECTOR..)?)?;
         (table.u64_at(24)? == 1 && table.u64_at(72)? == 2).then_some(table)
+    }
+
+    /// Reads the backup table, for a disk whose primary one is damaged; `None` if there is none or a checksum is
+    /// wrong. What comes back is the primary table that belongs there.
+    ///
+    /// `tail` is the end of a disk of `disk_sectors`, [`TAIL_SECTORS`] long.
+    pub fn parse_backup(tail: &[u8], disk_sectors: u64) -> Option<Self> {
+        let own = disk_sectors.checked_sub(1)?;
+        let tail_lba = disk_sectors.checked_sub(TAIL_SECTORS)?;
+        let (entries, header_sector) = tail.split_last_chunk::<SECTOR>()?;
+        let lba_at = |at: usize| {
+            let bytes = *header_sector.get(at..)?.first_chunk()?;
+            Some(u64::from_le_bytes(bytes))
+        };
+        if lba_at(24)? != own || lba_at(32)? != 1 {
+            return None;
+        }
+        let skipped = usize::try_from(lba_at(72)?.checked_sub(tail_lba)?).ok()?;
+        let entries = entries.get(skipped.checked_mul(SECTOR)?..)?;
+        let mut table = Self::from_parts(header_sector, entries)?;
+        table.place(1, own, 2)?;
+        Some(table)
     }
 
     fn from_parts(header_sector: &[u8], entries: &[u8]) -> Option<Self> {
@@ -107,20 +132,10 @@ impl Table {
             .get_mut(start..)?
             .get_mut(40..48)?
             .copy_from_slice(&last_lba.to_le_bytes());
-        table
-            .header
-            .get_mut(32..40)?
-            .copy_from_slice(&disk_sectors.checked_sub(1)?.to_le_bytes());
-        table
-            .header
-            .get_mut(48..56)?
-            .copy_from_slice(&last_usable.to_le_bytes());
+        table.put(48, &last_usable.to_le_bytes())?;
         let checksum = CHECKSUM.checksum(&table.entries);
-        table
-            .header
-            .get_mut(88..92)?
-            .copy_from_slice(&checksum.to_le_bytes());
-        table.seal();
+        table.put(88, &checksum.to_le_bytes())?;
+        table.place(1, disk_sectors.checked_sub(1)?, 2)?;
         Some(table)
     }
 
@@ -137,19 +152,7 @@ impl Table {
         let own = self.u64_at(32)?;
         let start = own.checked_sub(u64::try_from(self.entries.len().div_ceil(SECTOR)).ok()?)?;
         let mut mirror = self.clone();
-        mirror
-            .header
-            .get_mut(24..32)?
-            .copy_from_slice(&own.to_le_bytes());
-        mirror
-            .header
-            .get_mut(32..40)?
-            .copy_from_slice(&1_u64.to_le_bytes());
-        mirror
-            .header
-            .get_mut(72..80)?
-            .copy_from_slice(&start.to_le_bytes());
-        mirror.seal();
+        mirror.place(own, 1, start)?;
         let mut bytes = mirror.entries;
         bytes.resize(bytes.len().next_multiple_of(SECTOR), 0);
         bytes.extend_from_slice(&mirror.header);
@@ -157,11 +160,19 @@ impl Table {
         Some((start, bytes))
     }
 
-    fn seal(&mut self) {
+    /// Says where this copy, the other one and the entries lie, and seals the header.
+    fn place(&mut self, own: u64, other: u64, entries: u64) -> Option<()> {
+        self.put(24, &own.to_le_bytes())?;
+        self.put(32, &other.to_le_bytes())?;
+        self.put(72, &entries.to_le_bytes())?;
         let checksum = self.header_checksum();
-        if let Some(field) = self.header.get_mut(16..20) {
-            field.copy_from_slice(&checksum.to_le_bytes());
-        }
+        self.put(16, &checksum.to_le_bytes())
+    }
+
+    fn put(&mut self, at: usize, bytes: &[u8]) -> Option<()> {
+        let field = self.header.get_mut(at..)?.get_mut(..bytes.len())?;
+        field.copy_from_slice(bytes);
+        Some(())
     }
 
     /// The header's checksum is computed with its own field zero.
@@ -195,26 +206,28 @@ fn guid_text(bytes: [u8; 16]) -> String {
     order.into_iter().map(part).collect()
 }
 
+/// Tables for tests.
 #[cfg(test)]
-mod tests {
+pub(crate) mod sample {
     use super::*;
 
-    /// A table as a partitioning tool writes it: one partition, 2048 to 4095, on a disk of 8192 sectors.
-    fn head() -> Vec<u8> {
+    /// A disk's start as a partitioning tool writes it, with partitions from and to these sectors.
+    pub(crate) fn head(partitions: &[(u64, u64)], disk_sectors: u64) -> Vec<u8> {
         let mut entries = vec![0; ENTRIES_MAX];
-        entries[..16].fill(0xAF);
-        entries[16..32].copy_from_slice(&[
-            0xa2, 0xa0, 0xd0, 0xeb, 0xe5, 0xb9, 0x33, 0x44, 0x87, 0xc0, 0x68, 0xb6, 0xb7, 0x26,
-            0x99, 0xc7,
-        ]);
-        entries[32..40].copy_from_slice(&2048_u64.to_le_bytes());
-        entries[40..48].copy_from_slice(&4095_u64.to_le_bytes());
+        for ((first, last), entry) in partitions.iter().zip(entries.chunks_exact_mut(128)) {
+            entry[..16].fill(0xAF);
+            entry[16..32].copy_from_slice(&[
+                0xa2, 0xa0, 0xd0, 0xeb, 0xe5, 0xb9, 0x33, 0x44, 0x87, 0xc0, 0x68, 0xb6, 0xb7, 0x26,
+                0x99, 0xc7,
+            ]);
+            entry[32..40].copy_from_slice(&first.to_le_bytes());
+            entry[40..48].copy_from_slice(&last.to_le_bytes());
+        }
         let mut header = [0; 92];
         header[..8].copy_from_slice(SIGNATURE);
         header[8..16].copy_from_slice(&[0, 0, 1, 0, 92, 0, 0, 0]);
-        for (at, value) in [(24, 1_u64), (32, 8191), (40, 34), (48, 8158), (72, 2)] {
-            header[at..at + 8].copy_from_slice(&value.to_le_bytes());
-        }
+        header[40..48].copy_from_slice(&34_u64.to_le_bytes());
+        header[48..56].copy_from_slice(&(disk_sectors - 34).to_le_bytes());
         header[80..84].copy_from_slice(&128_u32.to_le_bytes());
         header[84..88].copy_from_slice(&128_u32.to_le_bytes());
         header[88..92].copy_from_slice(&CHECKSUM.checksum(&entries).to_le_bytes());
@@ -223,8 +236,17 @@ mod tests {
             entries,
             entry_bytes: 128,
         };
-        table.seal();
+        table.place(1, disk_sectors - 1, 2).unwrap();
         [vec![0; SECTOR], table.primary()].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> Vec<u8> {
+        sample::head(&[(2048, 4095)], 8192)
     }
 
     #[test]
@@ -281,6 +303,30 @@ mod tests {
             (mirror.u64_at(72), mirror.u64_at(48)),
             (Some(19_967), Some(19_966))
         );
+    }
+
+    #[test]
+    fn the_backup_stands_in_for_a_damaged_primary() {
+        let grown = Table::parse(&head())
+            .unwrap()
+            .grown(1, 16_000, 20_000)
+            .unwrap();
+        let (_, tail) = grown.backup().unwrap();
+        assert_eq!(Table::parse_backup(&tail, 20_000), Some(grown));
+        // The disk became larger, so this is not where its backup lies.
+        assert_eq!(Table::parse_backup(&tail, 20_001), None);
+        for length in [0, 100, SECTOR, tail.len() - 1] {
+            assert_eq!(
+                Table::parse_backup(&tail[..length], 20_000),
+                None,
+                "{length}"
+            );
+        }
+        for at in [41, 32 * SECTOR + 24, 32 * SECTOR + 72, 32 * SECTOR + 88] {
+            let mut broken = tail.clone();
+            broken[at] ^= 1;
+            assert_eq!(Table::parse_backup(&broken, 20_000), None, "byte {at}");
+        }
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub(crate) fn command_line(
         format!("root=PARTUUID={root_id}"),
         format!("gokrazy.slot={slot}"),
         "rootwait".to_owned(),
+        // Where a power cut tore the partition table, the kernel looks for its backup only if told that there is one.
+        "gpt".to_owned(),
         "panic=10".to_owned(),
         "oops=panic".to_owned(),
     ];
@@ -184,7 +186,7 @@ mod tests {
     #[test]
     fn the_command_line_is_what_stage_1_reads() {
         let check = |board, serial, further: &[&str], want: &str| {
-            let start = "root=PARTUUID=ID gokrazy.slot=a rootwait panic=10 oops=panic ";
+            let start = "root=PARTUUID=ID gokrazy.slot=a rootwait gpt panic=10 oops=panic ";
             assert_eq!(
                 command_line(board, SlotName::A, "ID", serial, further),
                 format!("{start}{want}")

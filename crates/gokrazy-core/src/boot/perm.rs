@@ -1,8 +1,7 @@
 //! `/perm`: grown to the card, mounted, or replaced by a temporary one.
 //!
 //! Nothing here formats anything.
-//! A power cut while the partition grows leaves the old table or the new one: the backup at the disk's new end is
-//! written first, and the primary that points to it last.
+//! A power cut while the partition grows leaves the old table or the new one ([`table_writes`]).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -11,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount as mount_call};
 
-use super::perm_plan::{Ext4, SUPERBLOCK_END, grown_table};
+use super::perm_plan::{Ext4, SUPERBLOCK_END, grown_table, table_writes};
 use super::{problem, say};
 use crate::boot_disk::BootDisk;
 use crate::cmdline::CommandLine;
-use crate::gpt::{HEAD_SECTORS, Table};
+use crate::gpt::Table;
 use crate::kmsg::Priority;
 use crate::layout::{PERM_NUMBER, SECTOR_BYTES};
 use crate::paths;
@@ -84,19 +83,31 @@ fn superblock(node: &Path) -> io::Result<Ext4> {
         .ok_or_else(|| io::Error::other(format!("{} holds no ext4 file system", node.display())))
 }
 
+/// Lets the partition reach to the card's end, and mends a primary table that a power cut damaged.
 fn grow_partition(disk: &BootDisk) -> io::Result<()> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(disk.node())?;
-    let mut head = vec![0; usize::try_from(HEAD_SECTORS * SECTOR_BYTES).unwrap_or(0)];
-    file.read_exact_at(&mut head, 0)?;
-    let table =
-        Table::parse(&head).ok_or_else(|| io::Error::other("the partition table is damaged"))?;
-    let Some((grown, sectors)) = grown_table(&table, disk.sectors()?) else {
+    let Some(table) = disk.table() else {
         return Ok(());
     };
-    write_table(&file, &grown)?;
+    let grown = grown_table(table, disk.sectors()?);
+    if grown.is_none() && disk.primary_is_whole() {
+        return Ok(());
+    }
+    let file = OpenOptions::new().write(true).open(disk.node())?;
+    let wanted = grown.as_ref().map_or(table, |(table, _)| table);
+    write_table(&file, wanted, disk.primary_is_whole())?;
+    if !disk.primary_is_whole() {
+        say(
+            Priority::Warning,
+            "the partition table was damaged and was put back from its backup",
+        );
+    }
+    if let Some((_, sectors)) = grown {
+        tell_kernel(disk, &file, sectors)?;
+    }
+    Ok(())
+}
+
+fn tell_kernel(disk: &BootDisk, file: &File, sectors: u64) -> io::Result<()> {
     let start = disk
         .start_of(PERM_NUMBER)
         .and_then(|start| i64::try_from(start).ok());
@@ -107,7 +118,7 @@ fn grow_partition(disk: &BootDisk) -> io::Result<()> {
     let (Some(number), Some(start), Some(length)) = (number, start, length) else {
         return Err(io::Error::from(io::ErrorKind::InvalidData));
     };
-    gokrazy_sys::disk::resize_partition(&file, number, start, length)?;
+    gokrazy_sys::disk::resize_partition(file, number, start, length)?;
     say(
         Priority::Info,
         &format!("partition {PERM_NUMBER} grew to {} MiB", sectors / 2048),
@@ -115,14 +126,14 @@ fn grow_partition(disk: &BootDisk) -> io::Result<()> {
     Ok(())
 }
 
-fn write_table(file: &File, table: &Table) -> io::Result<()> {
-    let (backup_lba, backup) = table
-        .backup()
+fn write_table(file: &File, table: &Table, primary_is_whole: bool) -> io::Result<()> {
+    let writes = table_writes(table, primary_is_whole)
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-    file.write_all_at(&backup, backup_lba.saturating_mul(SECTOR_BYTES))?;
-    file.sync_all()?;
-    file.write_all_at(&table.primary(), SECTOR_BYTES)?;
-    file.sync_all()
+    for (lba, bytes) in writes {
+        file.write_all_at(&bytes, lba.saturating_mul(SECTOR_BYTES))?;
+        file.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Starts a child that grows the mounted file system to its partition: on a large card that takes a while.

@@ -56,9 +56,25 @@ pub(super) fn grown_table(table: &Table, disk_sectors: u64) -> Option<(Table, u6
     Some((table.grown(PERM_NUMBER, last, disk_sectors)?, sectors))
 }
 
+/// What to write for `table`, each a position in sectors and the bytes, in this order and each synced.
+///
+/// At any moment one copy is whole: while the backup at the disk's new end is being written, the primary; while the
+/// primary is, that backup, which the kernel (told `gpt` on its command line) and we look for at the disk's end.
+/// A damaged primary is put right first, since the other copy is then the only whole one.
+pub(super) fn table_writes(table: &Table, primary_is_whole: bool) -> Option<[(u64, Vec<u8>); 2]> {
+    let primary = (1, table.primary());
+    let backup = table.backup()?;
+    Some(if primary_is_whole {
+        [backup, primary]
+    } else {
+        [primary, backup]
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpt::TAIL_SECTORS;
 
     fn superblock(blocks: u64, log_block: u32) -> Vec<u8> {
         let mut start = vec![0; SUPERBLOCK_END];
@@ -100,5 +116,80 @@ mod tests {
         assert_eq!(Ext4::parse(&superblock(10, 40)), None);
         assert_eq!(Ext4::parse(&superblock(10, 2)[..1100]), None);
         assert_eq!(Ext4::parse(&[]), None);
+    }
+
+    /// The last sector of the data partition, by whichever copy is whole.
+    fn perm_end(disk: &[u8], whole: Option<&Table>) -> Option<u64> {
+        let sectors = disk.len() as u64 / SECTOR_BYTES;
+        let tail = &disk[disk.len() - (TAIL_SECTORS * SECTOR_BYTES) as usize..];
+        let backup = Table::parse_backup(tail, sectors);
+        let table = whole.or(backup.as_ref())?;
+        let partitions: Vec<_> = table.partitions().collect();
+        assert_eq!((partitions.len(), partitions[2].last_lba), (4, 127));
+        Some(partitions[3].last_lba)
+    }
+
+    /// The power is cut after each sector that is written, in either order within a write, and the sector that is
+    /// being written then holds garbage: the old table or the new one is found.
+    #[test]
+    fn a_power_cut_at_any_sector_leaves_a_table() {
+        const SECTORS: usize = 512;
+        let rows = [(40, 63), (64, 95), (96, 127), (128, 150)];
+        // The card is larger than the image, so the old backup is not at its end.
+        let mut before = crate::gpt::sample::head(&rows, 256);
+        before.resize(SECTORS * 512, 0);
+        let new = Table::parse(&before)
+            .unwrap()
+            .grown(4, 400, SECTORS as u64)
+            .unwrap();
+        let mut found = std::collections::BTreeSet::new();
+        for backwards in [false, true] {
+            let mut disk = before.clone();
+            for (lba, bytes) in table_writes(&new, true).unwrap() {
+                let mut sectors: Vec<_> = bytes.chunks(512).zip(lba as usize..).collect();
+                if backwards {
+                    sectors.reverse();
+                }
+                for (sector, lba) in sectors {
+                    disk[lba * 512..][..512].fill(0xA5);
+                    found.insert(perm_end(&disk, Table::parse(&disk).as_ref()).unwrap());
+                    disk[lba * 512..][..512].copy_from_slice(sector);
+                    found.insert(perm_end(&disk, Table::parse(&disk).as_ref()).unwrap());
+                }
+            }
+            assert_eq!(Table::parse(&disk), Some(new.clone()));
+            assert_eq!(perm_end(&disk, None), Some(400));
+        }
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [150, 400]);
+    }
+
+    #[test]
+    fn a_damaged_primary_is_mended_while_the_backup_is_the_only_whole_copy() {
+        let rows = [(40, 63), (64, 95), (96, 127), (128, 150)];
+        let table = Table::parse(&crate::gpt::sample::head(&rows, 512)).unwrap();
+        let first = |whole| table_writes(&table, whole).unwrap()[0].0;
+        assert_eq!((first(true), first(false)), (479, 1));
+    }
+
+    #[test]
+    fn only_a_disk_of_our_layout_grows() {
+        let disk_sectors = PERM_FIRST_LBA + 8 * 2048;
+        let with = |first, last| {
+            let rows = [(40, 63), (64, 95), (96, 127), (first, last)];
+            let head = crate::gpt::sample::head(&rows, disk_sectors);
+            grown_table(&Table::parse(&head).unwrap(), disk_sectors).map(|(_, sectors)| sectors)
+        };
+        // Seven whole MiB and the backup fit.
+        assert_eq!(with(PERM_FIRST_LBA, PERM_FIRST_LBA + 2047), Some(7 * 2048));
+        assert_eq!(
+            with(PERM_FIRST_LBA, PERM_FIRST_LBA + 7 * 2048 - 1),
+            None,
+            "it fills the disk"
+        );
+        assert_eq!(
+            with(PERM_FIRST_LBA + 8, PERM_FIRST_LBA + 2047),
+            None,
+            "another layout"
+        );
     }
 }
