@@ -9,6 +9,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 const ENTRY: usize = 32;
 /// Clusters of the root folder that we follow at most: 8 MiB of entries at 32 KiB a cluster.
 const MAX_CLUSTERS: usize = 256;
+/// First byte of the entry behind the last one.
+const END: u8 = 0;
 const ATTRIBUTE_FOLDER_OR_LABEL: u8 = 0x18;
 
 /// Where a file begins on the disk.
@@ -79,7 +81,7 @@ impl Volume {
             0 => u64::from(u32_at(boot, 36)?),
             sectors => u64::from(sectors),
         };
-        let fat = start + u64::from(u16_at(boot, 14)?) * sector;
+        let fat = start.checked_add(u64::from(u16_at(boot, 14)?) * sector)?;
         let after_fats = fat.checked_add(fats * fat_sectors * sector)?;
         let root = match fixed_bytes {
             0 => Root::Chain {
@@ -90,7 +92,7 @@ impl Volume {
                 bytes,
             },
         };
-        let data = after_fats + fixed_bytes.next_multiple_of(sector);
+        let data = after_fats.checked_add(fixed_bytes.next_multiple_of(sector))?;
         Some(Self {
             cluster: per_cluster * sector,
             fat,
@@ -114,7 +116,11 @@ impl Volume {
             if let Some(found) = self.search(&entries, wanted) {
                 return Ok(Some(found));
             }
-            let next = read_at(disk, self.fat + u64::from(cluster) * 4, 4)?;
+            if Self::ends_in(&entries) {
+                break;
+            }
+            let at = self.fat.saturating_add(u64::from(cluster) * 4);
+            let next = read_at(disk, at, 4)?;
             cluster = u32_at(&next, 0).unwrap_or(0) & 0x0FFF_FFFF;
             if cluster >= 0x0FFF_FFF8 {
                 break;
@@ -124,7 +130,10 @@ impl Volume {
     }
 
     fn search(&self, entries: &[u8], wanted: &[u8; 11]) -> Option<FileStart> {
-        let entry = entries.chunks_exact(ENTRY).find(|entry| {
+        let mut used = entries
+            .chunks_exact(ENTRY)
+            .take_while(|entry| !entry.starts_with(&[END]));
+        let entry = used.find(|entry| {
             entry.starts_with(wanted)
                 && entry
                     .get(11)
@@ -139,6 +148,13 @@ impl Volume {
             offset: self.offset_of(cluster)?,
             bytes: u32_at(entry, 28)?,
         })
+    }
+
+    /// Whether the folder ends here: what follows a first byte of zero was never used, whatever it holds.
+    fn ends_in(entries: &[u8]) -> bool {
+        entries
+            .chunks_exact(ENTRY)
+            .any(|entry| entry.starts_with(&[END]))
     }
 
     /// Byte offset of a cluster on the disk; the first two numbers are reserved.
@@ -260,6 +276,15 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_behind_the_end_of_a_folder_is_nothing() {
+        let root = [[0; ENTRY], entry(b"CONFIG  TXT", 0x20, 3, 77)];
+        for kind in [16, 0] {
+            let found = find_in_root(&mut disk(kind, &root), START, "CONFIG.TXT").unwrap();
+            assert_eq!(found, None);
+        }
+    }
+
+    #[test]
     fn absent_files_and_foreign_volumes_are_told_apart() {
         assert_eq!(
             find_in_root(&mut disk(16, &[]), START, "CONFIG.TXT").unwrap(),
@@ -267,6 +292,8 @@ mod tests {
         );
         let blank = find_in_root(&mut Cursor::new(vec![0; 8192]), START, "CONFIG.TXT").unwrap_err();
         assert_eq!(blank.kind(), io::ErrorKind::InvalidData);
+        let far = find_in_root(&mut disk(0, &[]), u64::MAX - 100, "CONFIG.TXT").unwrap_err();
+        assert_eq!(far.kind(), io::ErrorKind::UnexpectedEof);
         let short = find_in_root(&mut Cursor::new(vec![0; 100]), START, "CONFIG.TXT").unwrap_err();
         assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
     }

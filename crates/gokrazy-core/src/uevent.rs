@@ -7,12 +7,15 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt,
+    AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, setsockopt,
     socket, sockopt,
 };
 
 /// The multicast group on which the kernel itself speaks (udev relays on another).
 const KERNEL_GROUP: u32 = 1;
+
+/// The sender's address of what the kernel says (netlink(7)).
+const KERNEL: u32 = 0;
 
 /// A cold boot announces hundreds of devices at once; the kernel drops what does not fit.
 const RECEIVE_BUFFER: usize = 1024 * 1024;
@@ -65,8 +68,13 @@ impl UeventSocket {
     pub fn next(&self) -> Option<Uevent> {
         let mut buffer = [0; 8192];
         loop {
-            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                Ok(length) => return Some(Uevent::parse(buffer.get(..length).unwrap_or_default())),
+            match recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut buffer) {
+                Ok((length, Some(from))) if from.pid() == KERNEL => {
+                    return Some(Uevent::parse(buffer.get(..length).unwrap_or_default()));
+                }
+                // A process with CAP_NET_ADMIN can speak in this group too, and shall not have modules loaded; it is
+                // handed on as nothing, so that who reads so many a turn keeps to that.
+                Ok(_) => return Some(Uevent::default()),
                 // Some were lost; what follows is still good.
                 Err(Errno::EINTR | Errno::ENOBUFS) => {}
                 Err(_) => return None,

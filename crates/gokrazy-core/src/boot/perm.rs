@@ -48,7 +48,8 @@ pub(super) fn mount(problems: &mut Vec<String>) -> Option<String> {
 }
 
 fn mount_lasting(problems: &mut Vec<String>) -> io::Result<()> {
-    let line = CommandLine::parse(&std::fs::read_to_string(paths::PROC_CMDLINE)?);
+    let line = std::fs::read(paths::PROC_CMDLINE)?;
+    let line = CommandLine::parse(&String::from_utf8_lossy(&line));
     let disk = line.root().and_then(|source| BootDisk::find(&source));
     let disk = disk
         .filter(BootDisk::has_partitions)
