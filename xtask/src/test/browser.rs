@@ -295,5 +295,10 @@ fn service(name: &str, state: State) -> ServiceStatus {
         last_exit: Some("exit status 1".to_owned()),
         status_text: Some("<script>alert(1)</script>".to_owned()),
         diverted: None,
+        failures: 1,
+        waiting_for: None,
+        critical: false,
+        unfenced: None,
+        history: Vec::new(),
     }
 }
