@@ -103,6 +103,7 @@ pub(super) fn files_contract(tree: &Tree) -> Result<Vec<Breach>> {
             Breach::at(Path::new(PATHS), constant.line, message)
         })
         .collect();
+    breaches.extend(twice(&constants));
     let unknown = rows.iter().filter(|row| {
         !constants
             .iter()
@@ -113,6 +114,22 @@ pub(super) fn files_contract(tree: &Tree) -> Result<Vec<Breach>> {
         Breach::at(Path::new(CONTRACT), row.line, message)
     }));
     Ok(breaches)
+}
+
+/// A path that two constants spell.
+fn twice(constants: &[Constant]) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    for (index, constant) in constants.iter().enumerate() {
+        let before = constants
+            .iter()
+            .take(index)
+            .any(|other| other.value == constant.value);
+        breaches.extend(before.then(|| {
+            let message = format!("`{}` has a constant already", constant.value);
+            Breach::at(Path::new(PATHS), constant.line, message)
+        }));
+    }
+    breaches
 }
 
 struct Constant {

@@ -11,7 +11,7 @@ pub(super) fn module_docs(tree: &Tree) -> Result<Vec<Breach>> {
     Ok(tree
         .rust
         .iter()
-        .filter(|file| file.source.module_doc.is_empty() && !file.path.ends_with("tests.rs"))
+        .filter(|file| file.source.module_doc.is_empty() && !file.is_test_module())
         .map(|file| {
             Breach::at(
                 &file.path,
@@ -43,20 +43,19 @@ const IMPURE: &[(&str, &str)] = &[
     ("std::fs", "files are the shell's"),
     ("std::env", "the environment is an argument"),
     ("std::process", "processes are the shell's"),
-    ("std::os", "descriptors are the shell's"),
     ("std::io::std", "the terminal is the shell's"),
     ("UdpSocket", "sockets are the shell's"),
     ("TcpStream", "sockets are the shell's"),
     ("UnixStream", "sockets are the shell's"),
     ("println!", "the log is the shell's"),
-    ("nix::", "system calls are the shell's"),
-    ("libc::", "system calls are the shell's"),
-    ("gokrazy_sys", "system calls are the shell's"),
     ("tokio::", "a pure module waits for nothing"),
     ("Instant::now", "time is an argument"),
     ("SystemTime::now", "time is an argument"),
     ("getrandom::", "chance is an argument"),
 ];
+
+/// Crates of system calls: their types and constants are vocabulary, their functions are not.
+const SYSTEM: [&str; 3] = ["nix::", "libc::", "gokrazy_sys::"];
 
 /// Modules that must stay pure: each says so in its documentation, and the word cannot quietly go.
 const PURE: &[&str] = &[
@@ -102,22 +101,34 @@ pub(super) fn purity(tree: &Tree) -> Result<Vec<Breach>> {
 }
 
 fn impurities(file: &RustFile) -> Vec<Breach> {
-    let lines = file.source.code.iter().enumerate();
-    lines
-        .flat_map(|(index, line)| {
-            IMPURE
-                .iter()
-                .filter(|(word, _)| line.contains(word))
-                .map(move |(word, why)| (index + 1, word, why))
-        })
-        .map(|(line, word, why)| {
-            Breach::at(
-                &file.path,
-                line,
-                format!("a pure module must not name `{word}`: {why}"),
-            )
-        })
-        .collect()
+    let mut breaches = Vec::new();
+    for (index, line) in file.source.code.iter().enumerate() {
+        let mut breach = |word: &str, why: &str| {
+            let message = format!("a pure module must not name `{word}`: {why}");
+            breaches.push(Breach::at(&file.path, index + 1, message));
+        };
+        for (word, why) in IMPURE.iter().filter(|(word, _)| line.contains(word)) {
+            breach(word, why);
+        }
+        for name in SYSTEM.iter().filter(|name| names_a_function(line, name)) {
+            breach(name, "system calls are the shell's");
+        }
+    }
+    breaches
+}
+
+/// Whether `line` calls or imports a function of `krate`: the path's last word begins with a small letter.
+fn names_a_function(line: &str, krate: &str) -> bool {
+    line.split(krate).skip(1).any(|rest| {
+        let path: String = rest
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':'))
+            .collect();
+        let behind = rest.get(path.len()..).unwrap_or_default();
+        let last = path.rsplit("::").next().unwrap_or_default();
+        let is_small = last.chars().next().is_some_and(|c| c.is_lowercase());
+        is_small && (behind.starts_with('(') || behind.starts_with(';')) && !last.starts_with("c_")
+    })
 }
 
 /// Where a well-known path begins.
@@ -128,6 +139,10 @@ const SPELLING: &[(&str, &str)] = &[
     ("crates/gokrazy-core/src/paths.rs", "here they are spelled"),
     ("xtask/src/tidy/", "the rules talk about paths"),
     ("xtask/src/vm/", "these are the build machine's"),
+    (
+        "xtask/src/test/",
+        "tests say what they look for in their own words",
+    ),
 ];
 
 pub(super) fn path_literals(tree: &Tree) -> Result<Vec<Breach>> {
@@ -218,6 +233,21 @@ mod tests {
             ("/", false),
         ] {
             assert_eq!(is_well_known(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn types_and_constants_of_the_system_are_vocabulary_and_calls_are_not() {
+        for (line, want) in [
+            ("libc::RTM_NEWADDR", false),
+            ("let a: libc::c_int = 1;", false),
+            ("use gokrazy_sys::packet::Instruction;", false),
+            ("use gokrazy_sys::packet;", true),
+            ("libc::getpid()", true),
+            ("nix::unistd::read(fd, buffer)", true),
+        ] {
+            let found = SYSTEM.iter().any(|name| names_a_function(line, name));
+            assert_eq!(found, want, "{line}");
         }
     }
 

@@ -27,7 +27,16 @@ impl RustFile {
                 .iter()
                 .any(|name| part.as_os_str() == *name)
         });
-        in_folder || self.path.ends_with("tests.rs")
+        in_folder || self.is_test_module()
+    }
+
+    /// Whether it is a test module in a file of its own.
+    pub(crate) fn is_test_module(&self) -> bool {
+        let stem = self
+            .path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned());
+        stem.is_some_and(|stem| stem == "tests" || stem.ends_with("_tests"))
     }
 
     /// The folder of the package that it belongs to, relative to the workspace.
