@@ -18,7 +18,6 @@ use gokrazy_core::atomic::{self, Durability};
 use gokrazy_core::boot_info::BootInfo;
 use gokrazy_core::clock::ClockState;
 use gokrazy_core::paths;
-use gokrazy_core::service_status::{ServiceStatus, State};
 
 use super::report::Report;
 use crate::process;
@@ -255,13 +254,10 @@ fn write_state(folder: &Path) -> Result<()> {
         ..ClockState::default()
     };
     write(&run.join(paths::CLOCK), &clock.render())?;
-    for service in [
-        service("hello", State::Running),
-        service("greedy", State::CrashLoop),
-    ] {
+    for (name, state) in [("hello", "running"), ("greedy", "crash-loop")] {
         write(
-            &run.join(paths::SERVICE_DIR).join(&service.name),
-            &service.render(),
+            &run.join(paths::SERVICE_DIR).join(name),
+            &service(name, state),
         )?;
     }
     Ok(())
@@ -282,23 +278,11 @@ fn boot() -> BootInfo {
     }
 }
 
-fn service(name: &str, state: State) -> ServiceStatus {
-    ServiceStatus {
-        name: name.to_owned(),
-        state,
-        command: format!("/user/{name}"),
-        pid: (state == State::Running).then_some(1),
-        uid: Some(10_017),
-        since_ms: 2410,
-        started_at_ms: Some(1_790_000_000_123),
-        restarts: 2,
-        last_exit: Some("exit status 1".to_owned()),
-        status_text: Some("<script>alert(1)</script>".to_owned()),
-        diverted: None,
-        failures: 1,
-        waiting_for: None,
-        critical: false,
-        unfenced: None,
-        history: Vec::new(),
-    }
+/// The file that init would write of a service.
+fn service(name: &str, state: &str) -> String {
+    format!(
+        "name={name}\nstate={state}\ncommand=/user/{name}\npid=1\nuid=10017\nsince_ms=2410\n\
+         started_at_ms=1790000000123\nrestarts=2\nlast_exit='exit status 1'\n\
+         status_text='<script>alert(1)</script>'\n"
+    )
 }
