@@ -16,6 +16,7 @@
 //! The kernel's own frequency loop is off (`STA_FREQHOLD`): it needs hours to learn 50 ppm, this filter minutes.
 //! Whom to believe, and whether to step, is not decided here.
 
+use crate::filter::Reckoning;
 use crate::wall::Mono;
 
 /// Largest frequency correction that the kernel takes: 500 ppm.
@@ -34,7 +35,7 @@ const LEARNED_RATE: f64 = 2e-6;
 const KNOWN_RATE: f64 = 1e-6;
 
 /// Bounds of the wander, a random walk of the rate, in (s/s)² per second: from a good crystal to one in the sun.
-const WANDER: (f64, f64) = (1e-19, 1e-14);
+const WANDER: (f64, f64) = (1e-17, 1e-14);
 
 /// How the kernel is to steer from now on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -105,9 +106,12 @@ impl Discipline {
         }
     }
 
-    /// Sum of all corrections so far, in nanoseconds: offsets of different moments compare after adding it.
-    pub fn corrected(&self) -> i64 {
-        self.steps.saturating_add((self.corrected * 1e9) as i64)
+    /// What moves our clock, so that samples of different moments compare.
+    pub fn reckoning(&self) -> Reckoning {
+        Reckoning {
+            corrected: self.steps.saturating_add((self.corrected * 1e9) as i64),
+            drift: (self.frequency + self.rate - self.base) * 1e9,
+        }
     }
 
     /// Expected offset now, in nanoseconds.
@@ -237,7 +241,7 @@ impl Discipline {
     fn adapt(&mut self, squared: f64) {
         self.surprise += (squared.min(25.0) - self.surprise) / 8.0;
         if self.surprise > 1.5 {
-            self.wander = (self.wander * 1.5).min(WANDER.1);
+            self.wander = (self.wander * 2.0).min(WANDER.1);
         } else if self.surprise < 0.7 {
             self.wander = (self.wander / 1.2).max(WANDER.0);
         }

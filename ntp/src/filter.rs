@@ -1,8 +1,8 @@
 //! One server's recent samples, and the best of them (RFC 5905 section 10, in its simple form); pure.
 //!
-//! Every correction of our own clock changes what an older offset means.
-//! So offsets are kept as they would be had we never touched the clock: offset + all corrections up to the sample;
-//! subtracting the corrections up to now gives the offset now.
+//! Our clock moves after a sample: by its oscillator, and by our corrections.
+//! So each sample is kept with the sum of all corrections up to it, and what it means now is reckoned from the
+//! corrections and the oscillator's error since ([`Reckoning`]).
 
 use rsntp::LeapIndicator;
 
@@ -16,6 +16,15 @@ const STALE: Mono = Mono::from_secs(8 * 1_024 + 512);
 
 /// Growth of a sample's uncertainty with its age, in ns per second (RFC 5905's PHI, 15 ppm).
 pub const AGEING: f64 = 15_000.0;
+
+/// What moves our clock.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reckoning {
+    /// Sum of all corrections so far, in nanoseconds: steps, slews, and the frequency correction over time.
+    pub corrected: i64,
+    /// The oscillator's error as it is known now, in nanoseconds per second; positive: it is slow.
+    pub drift: f64,
+}
 
 /// One reply that passed every check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,13 +99,13 @@ impl Filter {
     }
 
     /// The best sample by its bound now, which grows with age, so that a good one is used until a better one comes.
-    pub fn best(&self, now: Mono, corrected: i64) -> Option<Estimate> {
+    pub fn best(&self, now: Mono, reckoning: Reckoning) -> Option<Estimate> {
         let leap = self.samples.last()?.0.leap;
         self.samples
             .iter()
             .filter(|(sample, _)| now.saturating_sub(sample.at) < STALE)
             .map(|(sample, then)| Estimate {
-                offset: sample.offset.saturating_add(then - corrected),
+                offset: reckoned(sample, *then, now, reckoning),
                 bound: sample.distance() + aged(now, sample.at),
                 delay: sample.delay,
                 stratum: sample.stratum,
@@ -129,6 +138,15 @@ impl Filter {
     }
 }
 
+/// What a sample's offset has become by now.
+fn reckoned(sample: &Sample, then: i64, now: Mono, reckoning: Reckoning) -> i64 {
+    let drifted = now.saturating_sub(sample.at).as_secs_f64() * reckoning.drift;
+    sample
+        .offset
+        .saturating_add(drifted as i64)
+        .saturating_sub(reckoning.corrected.saturating_sub(then))
+}
+
 fn aged(now: Mono, at: Mono) -> u64 {
     (now.saturating_sub(at).as_secs_f64() * AGEING) as u64
 }
@@ -136,6 +154,13 @@ fn aged(now: Mono, at: Mono) -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    fn still(corrected: i64) -> Reckoning {
+        Reckoning {
+            corrected,
+            drift: 0.0,
+        }
+    }
 
     /// A sample as a good server in the neighbourhood gives it.
     pub(crate) fn sample(at: u64, offset: i64, delay: u64) -> Sample {
@@ -155,11 +180,20 @@ pub(crate) mod tests {
         let mut filter = Filter::default();
         filter.push(sample(0, 100, 2_000_000), 0);
         filter.push(sample(64, 900_000, 20_000_000), 0);
-        assert_eq!(filter.best(Mono::from_secs(64), 0).unwrap().offset, 100);
+        assert_eq!(
+            filter.best(Mono::from_secs(64), still(0)).unwrap().offset,
+            100
+        );
         // 9 ms of half round trip are worth 600 s of ageing.
-        assert_eq!(filter.best(Mono::from_secs(640), 0).unwrap().offset, 100);
+        assert_eq!(
+            filter.best(Mono::from_secs(640), still(0)).unwrap().offset,
+            100
+        );
         filter.push(sample(800, 300, 19_000_000), 0);
-        assert_eq!(filter.best(Mono::from_secs(801), 0).unwrap().offset, 300);
+        assert_eq!(
+            filter.best(Mono::from_secs(801), still(0)).unwrap().offset,
+            300
+        );
     }
 
     #[test]
@@ -167,8 +201,26 @@ pub(crate) mod tests {
         let mut filter = Filter::default();
         filter.push(sample(0, 5_000, 1_000), 100);
         assert_eq!(
-            filter.best(Mono::from_secs(1), 4_100).unwrap().offset,
+            filter
+                .best(Mono::from_secs(1), still(4_100))
+                .unwrap()
+                .offset,
             1_000
+        );
+    }
+
+    #[test]
+    fn a_frequency_that_is_corrected_moves_nothing() {
+        let mut filter = Filter::default();
+        filter.push(sample(0, 500, 1_000), 0);
+        // 50 ppm slow, and sped up by 50 ppm: 6.4 ms of correction in 128 s leave the offset as it was.
+        let reckoning = Reckoning {
+            corrected: 6_400_000,
+            drift: 50_000.0,
+        };
+        assert_eq!(
+            filter.best(Mono::from_secs(128), reckoning).unwrap().offset,
+            500
         );
     }
 
@@ -176,8 +228,8 @@ pub(crate) mod tests {
     fn old_samples_count_for_nothing() {
         let mut filter = Filter::default();
         filter.push(sample(0, 0, 1_000), 0);
-        assert!(filter.best(Mono::from_secs(8_703), 0).is_some());
-        assert!(filter.best(Mono::from_secs(8_704), 0).is_none());
+        assert!(filter.best(Mono::from_secs(8_703), still(0)).is_some());
+        assert!(filter.best(Mono::from_secs(8_704), still(0)).is_none());
     }
 
     #[test]
@@ -201,6 +253,6 @@ pub(crate) mod tests {
         };
         filter.push(coarse, 0);
         assert!(filter.deviation() >= 500_000_000.0);
-        assert!(filter.best(Mono::ZERO, 0).unwrap().bound >= 1_000_000_000);
+        assert!(filter.best(Mono::ZERO, still(0)).unwrap().bound >= 1_000_000_000);
     }
 }

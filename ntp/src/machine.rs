@@ -169,7 +169,7 @@ impl Machine {
     pub fn on_sample(&mut self, id: ServerId, sample: Sample, moment: Moment) -> Vec<Action> {
         let mut actions = Vec::new();
         self.discipline.advance(moment.now);
-        let corrected = self.discipline.corrected();
+        let corrected = self.discipline.reckoning().corrected;
         let Some(server) = self.pool.get(id) else {
             return actions;
         };
@@ -264,7 +264,7 @@ impl Machine {
         moment: Moment,
         actions: &mut Vec<Action>,
     ) {
-        let (ids, estimates) = self.pool.estimates(moment.now, self.discipline.corrected());
+        let (ids, estimates) = self.pool.estimates(moment.now, self.discipline.reckoning());
         let voters = match self.phase {
             Phase::Deciding => estimates.len() + self.pool.awaited(),
             Phase::Settling { .. } | Phase::Running => estimates.len(),

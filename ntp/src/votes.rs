@@ -5,18 +5,18 @@
 use rsntp::LeapIndicator;
 
 use crate::action::Action;
-use crate::filter::Estimate;
+use crate::filter::{Estimate, Reckoning};
 use crate::pool::Pool;
 use crate::server::{Server, ServerId, Standing};
 use crate::wall::Mono;
 
 impl Pool {
     /// What the servers that can be reached say now.
-    pub fn estimates(&self, now: Mono, corrected: i64) -> (Vec<ServerId>, Vec<Estimate>) {
+    pub fn estimates(&self, now: Mono, reckoning: Reckoning) -> (Vec<ServerId>, Vec<Estimate>) {
         self.servers
             .iter()
             .filter(|server| server.is_reachable())
-            .filter_map(|server| Some((server.id, server.filter.best(now, corrected)?)))
+            .filter_map(|server| Some((server.id, server.filter.best(now, reckoning)?)))
             .unzip()
     }
 

@@ -54,6 +54,35 @@ fn three_days_of_wander_need_one_step_and_few_requests() {
 }
 
 #[test]
+fn the_published_bound_holds() {
+    for seed in 1..=10 {
+        let mut world = World::new(seed, peers(&[0.0; 2]), 12.0, 45e-6);
+        world.wander = 3e-9;
+        world.run(0.5, |_| {});
+        let mut last = (0.0, None);
+        world.run(40_000.0, |world| {
+            if world.published.updated != last.1 {
+                last = (world.now, world.published.updated);
+                // What is told of the offset is its measure just before it was corrected.
+                let told = world.published.offset_ns.unwrap_or(i64::MAX) as f64 / 1e9;
+                assert!(
+                    world.now < 300.0 || told.abs() < 0.003,
+                    "seed {seed}, {}: {told}",
+                    world.now
+                );
+            }
+            let bound = world.published.error_bound_ns.unwrap_or(0) as f64 / 1e9;
+            let growth = 65e-6 * (world.now - last.0 + 1.0);
+            assert!(
+                world.error.abs() < bound + growth,
+                "{} of {bound} + {growth}",
+                world.error
+            );
+        });
+    }
+}
+
+#[test]
 fn a_temperature_step_is_followed() {
     let mut world = World::new(3, vec![Peer::default(); 3], 0.0, 10e-6);
     world.run(20_000.0, |_| {});
