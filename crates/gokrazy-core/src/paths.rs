@@ -71,9 +71,6 @@ pub const BUILD_ID: &str = "/etc/gokrazy/build-id";
 /// The web password as a hash, readable by web's user alone.
 pub const WEB_PASSWORD: &str = "/etc/gokrazy/web-password";
 
-/// Kernel modules that are loaded whatever devices there are: names, one a line, in the order of loading.
-pub const MODULES_LOAD: &str = "/etc/gokrazy/modules";
-
 /// A machine id shipped in the image, if any.
 pub const ETC_MACHINE_ID: &str = "/etc/machine-id";
 
@@ -116,7 +113,7 @@ pub const KMSG: &str = "/dev/kmsg";
 /// Folder of the kernel's modules, one sub-folder a release.
 pub const MODULES: &str = "/lib/modules";
 
-/// Names of modules to load at boot, one a line.
+/// Names of modules to load at boot whatever devices there are, one a line, in the order of loading.
 pub const MODULE_LIST: &str = "/etc/gokrazy/modules";
 
 /// The block devices, one folder each.

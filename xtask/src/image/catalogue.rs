@@ -1,16 +1,22 @@
 //! The modules that every image carries, by name; a kernel that lacks one, or has it built in, is no error.
 
+use super::Board;
 use crate::toolchain::Architecture;
 
-/// What stage 1 needs to reach the root, wherever it lies. Kept apart: it is loaded into memory whole.
-const STORAGE: &str = "squashfs sd_mod usb_storage uas xhci_pci nvme virtio_blk virtio_scsi virtio_mmio virtio_pci \
-    fixed gpio_regulator";
+/// The root's file system, first of all that stage 1 loads.
+const ROOT: &str = "squashfs";
 
-/// Raspberry Pi: SD cards of the 3 and Zero 2 W, of the 4; USB of the 3, and of the 4 behind PCIe. Then UEFI machines.
-const STORAGE_ARM64: &str = "bcm2835 sdhci_iproc sdhci_brcmstb phy_generic dwc2 reset_raspberrypi pcie_brcmstb \
-    ahci sdhci_acpi";
+/// Raspberry Pi: SD cards of the 3 and Zero 2 W, of the 4; USB of the 3, and of the 4 behind PCIe.
+const STORAGE_PI: &str = "bcm2835 sdhci_iproc sdhci_brcmstb fixed gpio_regulator phy_generic dwc2 reset_raspberrypi \
+    pcie_brcmstb";
 
-const STORAGE_AMD64: &str = "ahci ata_piix ehci_pci mmc_block sdhci_pci sdhci_acpi vmw_pvscsi";
+/// Disks behind USB and PCIe.
+const STORAGE: &str = "xhci_pci sd_mod usb_storage uas nvme";
+
+/// Machines and virtual machines with UEFI.
+const STORAGE_UEFI: &str = "virtio_pci virtio_mmio virtio_blk virtio_scsi ahci sdhci_acpi";
+
+const STORAGE_AMD64: &str = "ata_piix ehci_pci mmc_block sdhci_pci vmw_pvscsi";
 
 /// File systems and what they ask of the kernel by name.
 const FILE_SYSTEMS: &str = "crc32c_generic ext4 vfat exfat nls_cp437 nls_iso8859_1 nls_ascii nls_utf8 loop fuse \
@@ -38,35 +44,41 @@ const DEVICES_AMD64: &str = "iTCO_wdt sp5100_tco coretemp k10temp aesni_intel cr
     fan acpi_cpufreq";
 
 /// Loaded at start whether or not a device asks for them: file systems, which the kernel asks for by name.
-pub(super) const LOAD_ORDER: &str =
-    "crc32c_generic squashfs sd_mod ext4 nls_cp437 nls_iso8859_1 nls_ascii nls_utf8 vfat";
+const FIXED: &str = "crc32c_generic ext4 nls_cp437 nls_iso8859_1 nls_ascii nls_utf8 vfat";
 
-/// Names of the default modules.
-#[derive(Debug)]
-pub(super) struct Defaults {
-    /// For the initramfs.
-    pub(super) storage: Vec<&'static str>,
-    /// For the root: those, and more.
-    pub(super) root: Vec<&'static str>,
+/// Names of modules.
+pub(super) type Names = Vec<&'static str>;
+
+fn names(groups: &[&'static str]) -> Names {
+    groups
+        .iter()
+        .flat_map(|group| group.split_whitespace())
+        .collect()
 }
 
-/// The default modules for `architecture`.
-pub(super) fn defaults(architecture: Architecture) -> Defaults {
-    let (storage, more) = match architecture {
-        Architecture::Arm64 => (STORAGE_ARM64, [NETWORK_ARM64, DEVICES_ARM64]),
-        Architecture::Amd64 => (STORAGE_AMD64, [NETWORK_AMD64, DEVICES_AMD64]),
+/// What stage 1 loads, in this order, to reach the root wherever it lies: all of it, since the initramfs watches for no
+/// devices. Hence no board gets another's.
+pub(super) fn initramfs(board: Board) -> Names {
+    match board {
+        Board::Pi => names(&[ROOT, STORAGE_PI, STORAGE]),
+        Board::UefiArm64 => names(&[ROOT, STORAGE_UEFI, STORAGE]),
+        Board::UefiAmd64 => names(&[ROOT, STORAGE_UEFI, STORAGE, STORAGE_AMD64]),
+    }
+}
+
+/// What the root carries; most are loaded when a device asks. Boards of one processor have the same.
+pub(super) fn root(architecture: Architecture) -> Names {
+    let common = names(&[ROOT, STORAGE, STORAGE_UEFI, FILE_SYSTEMS, NETWORK, DEVICES]);
+    let more = match architecture {
+        Architecture::Arm64 => names(&[STORAGE_PI, NETWORK_ARM64, DEVICES_ARM64]),
+        Architecture::Amd64 => names(&[STORAGE_AMD64, NETWORK_AMD64, DEVICES_AMD64]),
     };
-    let names = |groups: &[&'static str]| -> Vec<&'static str> {
-        groups
-            .iter()
-            .flat_map(|group| group.split_whitespace())
-            .collect()
-    };
-    let storage = names(&[STORAGE, storage]);
-    let mut root = storage.clone();
-    root.extend(names(&[FILE_SYSTEMS, NETWORK, DEVICES]));
-    root.extend(names(&more));
-    Defaults { storage, root }
+    [common, more].concat()
+}
+
+/// What stage 2 loads in this order before it looks at devices.
+pub(super) fn fixed() -> Names {
+    names(&[FIXED])
 }
 
 #[cfg(test)]
@@ -75,13 +87,17 @@ mod tests {
 
     #[test]
     fn the_root_holds_what_the_initramfs_does_and_nothing_twice() {
-        for architecture in [Architecture::Arm64, Architecture::Amd64] {
-            let Defaults { storage, root } = defaults(architecture);
-            assert!(storage.iter().all(|name| root.contains(name)));
+        for board in Board::ALL {
+            let root = root(board.architecture());
+            assert!(
+                initramfs(board).iter().all(|name| root.contains(name)),
+                "{board:?}"
+            );
+            assert!(fixed().iter().all(|name| root.contains(name)), "{board:?}");
             let mut sorted = root.clone();
             sorted.sort_unstable();
             sorted.dedup();
-            assert_eq!(sorted.len(), root.len(), "{architecture:?}");
+            assert_eq!(sorted.len(), root.len(), "{board:?}");
         }
     }
 }

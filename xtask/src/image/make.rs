@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use gokrazy_core::slots::SlotName;
 
 use super::cache::Cache;
-use super::catalogue::{self, Defaults};
 use super::fat::BootFile;
 use super::gpt::{self, Mbr};
 use super::kernel::Kernel;
@@ -16,7 +15,9 @@ use super::modules;
 use super::progress::Progress;
 use super::root::{self, Ingredients};
 use super::tree::{Content, Tree};
-use super::{Arguments, Board, Built, Loaded, Sizes, boot, fat, password, services, write};
+use super::{
+    Arguments, Board, Built, Loaded, Sizes, boot, catalogue, fat, password, services, write,
+};
 use crate::packages::{self, Fetched};
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
@@ -225,17 +226,18 @@ impl Builder<'_> {
                 self.loaded.path.display()
             );
         }
-        let Defaults { storage, mut root } = catalogue::defaults(self.board.architecture());
-        root.extend(&further);
-        let choose = |names: &[&str]| -> Result<Chosen> {
+        let choose = |names: &[&str], load: &[&str]| -> Result<Chosen> {
             let paths = index.closure(names);
             let folder = modules::unpacked(&self.cache, source, release, &self.kernel.key, &paths)?;
             Ok(Chosen {
                 files: modules::files(&folder)?,
-                load_order: modules::load_order(&index, &paths, &further),
+                load_order: index.list(load),
             })
         };
-        Ok((choose(&storage)?, choose(&root)?))
+        let storage = catalogue::initramfs(self.board);
+        let root = [catalogue::root(self.board.architecture()), further.clone()].concat();
+        let load = [catalogue::fixed(), further].concat();
+        Ok((choose(&storage, &storage)?, choose(&root, &load)?))
     }
 
     fn boot_files(&self, initramfs: PathBuf) -> Result<Vec<BootFile>> {

@@ -8,24 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::cache::Cache;
-use super::catalogue::LOAD_ORDER;
 use crate::process;
-
-/// The names of `present` and `further` in the order in which they are to be loaded.
-pub(crate) fn load_order(index: &Index, present: &[String], further: &[&str]) -> String {
-    let has = |name: &&&str| {
-        index
-            .find(name)
-            .is_some_and(|path| present.iter().any(|other| other == path))
-    };
-    let mut text = String::new();
-    let fixed: Vec<&str> = LOAD_ORDER.split_whitespace().collect();
-    for name in fixed.iter().chain(further).filter(has) {
-        text.push_str(name);
-        text.push('\n');
-    }
-    text
-}
 
 /// What a kernel has: path of each module below `lib/modules/<release>`, with what it needs.
 #[derive(Debug, Default)]
@@ -68,6 +51,12 @@ impl Index {
         paths.sort();
         paths.dedup();
         paths
+    }
+
+    /// Those of `names` that are modules of this kernel, one a line.
+    pub(crate) fn list(&self, names: &[&str]) -> String {
+        let known = names.iter().filter(|name| self.find(name).is_some());
+        known.map(|name| format!("{name}\n")).collect()
     }
 
     /// The first of `names` that is neither a module of this kernel nor built in.
@@ -265,12 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_load_order_names_only_what_is_there() {
-        let index = index();
-        let present = index.closure(&["ext4", "af_key"]);
-        assert_eq!(
-            load_order(&index, &present, &["af-key", "vfat"]),
-            "ext4\naf-key\n"
-        );
+    fn the_list_keeps_the_order_and_names_only_what_is_there() {
+        assert_eq!(index().list(&["jbd2", "vfat", "ext4"]), "jbd2\next4\n");
     }
 }

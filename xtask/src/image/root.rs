@@ -99,7 +99,7 @@ pub(crate) fn initramfs(
         tree.folder(folder)?;
     }
     tree.file("init", init.path.as_path(), 0o755, 0)?;
-    tree.file(inside(paths::MODULES_LOAD), load_order, 0o444, 0)?;
+    tree.file(inside(paths::MODULE_LIST), load_order, 0o444, 0)?;
     add_modules(&mut tree, release, modules)?;
     Ok(tree)
 }
@@ -165,7 +165,7 @@ fn add_own(tree: &mut Tree, from: &Ingredients<'_>) -> Result<()> {
         0,
     )?;
     tree.file(
-        inside(paths::MODULES_LOAD),
+        inside(paths::MODULE_LIST),
         from.load_order.clone(),
         0o444,
         0,
