@@ -14,7 +14,7 @@ use crate::toolchain::{Architecture, Toolchain};
 use crate::workspace::Workspace;
 
 /// The system's own programs: package and binary.
-const SYSTEM: [(&str, &str); 6] = [
+pub(crate) const SYSTEM: [(&str, &str); 6] = [
     ("gokrazy-init", "init"),
     ("gokrazy-init", "logd"),
     ("gokrazy-init", "web"),

@@ -6,10 +6,12 @@
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
+use gokrazy_core::paths;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::Board;
+use crate::build::SYSTEM;
 
 /// A refused configuration.
 #[derive(Debug)]
@@ -17,6 +19,17 @@ pub(crate) struct ConfigError {
     path: PathBuf,
     line: usize,
     message: String,
+}
+
+impl ConfigError {
+    /// What is wrong in line `line`, from 1, of `path`.
+    pub(super) fn new(path: &Path, line: usize, message: String) -> Self {
+        Self {
+            path: path.to_owned(),
+            line,
+            message,
+        }
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -55,9 +68,9 @@ pub(crate) struct Config {
     /// Further files of the root.
     #[serde(default)]
     pub(crate) file: Vec<Spanned<ExtraFile>>,
-    /// Services beside the system's own, as `init` reads them.
+    /// Services beside the system's own; what is in them, `init`'s own rules judge ([`super::services`]).
     #[serde(default)]
-    pub(crate) service: Vec<Spanned<toml::Table>>,
+    service: Vec<Spanned<toml::Table>>,
 }
 
 /// A program of the user.
@@ -145,6 +158,19 @@ impl Config {
             None => Ok(config),
             Some((at, message)) => Err(fail(at, message)),
         }
+    }
+
+    /// Paths on the device of all that a service can run.
+    pub(crate) fn executables(&self) -> Vec<String> {
+        let programs = self
+            .program
+            .iter()
+            .map(|program| format!("{}/{}", paths::USER_BIN, program.get_ref().installed_name()));
+        let system = SYSTEM
+            .iter()
+            .map(|(_, binary)| format!("{}/{binary}", paths::SYSTEM_BIN));
+        let files = self.file.iter().map(|file| file.get_ref().path.clone());
+        programs.chain(system).chain(files).collect()
     }
 
     fn first_problem(&self) -> Option<(usize, String)> {

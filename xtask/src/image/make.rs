@@ -15,9 +15,7 @@ use super::modules;
 use super::progress::Progress;
 use super::root::{self, Ingredients};
 use super::tree::{Content, Tree};
-use super::{
-    Arguments, Board, Built, Loaded, Sizes, boot, catalogue, fat, password, services, write,
-};
+use super::{Arguments, Board, Built, Loaded, Sizes, boot, catalogue, fat, password, write};
 use crate::packages::{self, Fetched};
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
@@ -187,7 +185,7 @@ impl Builder<'_> {
             password_hash: password_hash.to_owned(),
             certificates: self.fetched.tree("ca-certificates_")?,
             zones: self.fetched.tree("tzdata_")?,
-            services: services::render(&self.loaded.config)?,
+            services: self.loaded.services.clone(),
         })?;
         let build_id = build_id(&tree, &files)?;
         root::add_build_id(&mut tree, &build_id)?;

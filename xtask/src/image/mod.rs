@@ -108,6 +108,8 @@ pub(crate) struct Loaded {
     pub(crate) folder: PathBuf,
     /// The file.
     pub(crate) path: PathBuf,
+    /// Text of `services.toml`.
+    pub(crate) services: String,
 }
 
 /// Reads `path`, or `gokrazy.toml` of the workspace.
@@ -119,11 +121,13 @@ pub(crate) fn load_config(workspace: &Workspace, path: Option<&Path>) -> Result<
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("read configuration {}", path.display()))?;
     let config = Config::parse(&path, &text)?;
+    services::check(&path, &text, &config.executables())?;
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     Ok(Loaded {
         config,
         folder,
         path,
+        services: services::render(&text),
     })
 }
 
