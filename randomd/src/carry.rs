@@ -24,6 +24,7 @@ pub struct Terms {
 /// A seed between its file and the pool.
 #[derive(Debug)]
 struct Held {
+    name: Name,
     bytes: Vec<u8>,
     uncredited: Option<Uncredited>,
 }
@@ -43,7 +44,7 @@ pub struct Carrier<'a, S, P> {
     pool: &'a mut P,
     terms: &'a Terms,
     succession: Succession,
-    held: Option<Held>,
+    held: Vec<Held>,
     fresh: Option<Fresh>,
     events: Vec<Event>,
 }
@@ -61,7 +62,7 @@ impl<'a, S: Store, P: Pool> Carrier<'a, S, P> {
             pool,
             terms,
             succession,
-            held: None,
+            held: Vec::new(),
             fresh: None,
             events: Vec::new(),
         }
@@ -70,18 +71,25 @@ impl<'a, S: Store, P: Pool> Carrier<'a, S, P> {
     /// Performs each group up to its end or its first failure.
     pub fn perform(&mut self, plan: &[Group]) {
         for group in plan {
+            let held_before = self.held.len();
             match self.perform_group(group) {
-                Ok(()) => self
-                    .events
-                    .extend(self.fresh.as_ref().map(|fresh| Event::Saved {
-                        bytes: fresh.length,
-                        uncredited: fresh.uncredited,
-                    })),
-                Err(error) => self.events.push(Event::Failed(error)),
+                Ok(()) => self.tell_saved(),
+                Err(error) => {
+                    self.held.truncate(held_before);
+                    self.events.push(Event::Failed(error));
+                }
             }
-            self.held = None;
             self.fresh = None;
         }
+        self.held.clear();
+    }
+
+    fn tell_saved(&mut self) {
+        self.events
+            .extend(self.fresh.iter().map(|fresh| Event::Saved {
+                bytes: fresh.length,
+                uncredited: fresh.uncredited,
+            }));
     }
 
     /// What happened.
@@ -101,16 +109,15 @@ impl<'a, S: Store, P: Pool> Carrier<'a, S, P> {
                 Step::Read(name) if !self.read(name)? => return Ok(()),
                 Step::Read(_) => {}
                 Step::Remove(name) => self.store.remove(name).map_err(CarryError::NotRemoved)?,
-                Step::SyncFolder if self.held.is_some() => {
-                    self.store.sync_folder().map_err(CarryError::NotRemoved)?;
-                }
-                Step::SyncFolder => self.store.sync_folder().map_err(CarryError::Store)?,
-                Step::Mix(name) => self.mix(name)?,
-                Step::Keep => self.keep(),
+                Step::SyncRemoval if self.held.is_empty() => return Ok(()),
+                Step::SyncRemoval => self.sync_removal()?,
+                Step::Mix => self.mix()?,
+                Step::Keep => self.absorb(),
                 Step::Draw => self.draw(),
                 Step::Write => self.write()?,
                 Step::SyncSeed => self.store.sync_seed().map_err(CarryError::Store)?,
                 Step::Promote => self.promote()?,
+                Step::SyncFolder => self.store.sync_folder().map_err(CarryError::Store)?,
             }
         }
         Ok(())
@@ -131,20 +138,36 @@ impl<'a, S: Store, P: Pool> Carrier<'a, S, P> {
             (Name::Credit, Some(_), _) => None,
         };
         let bytes = ours.map_or(found.bytes.clone(), <[u8]>::to_vec);
-        self.held = Some(Held { bytes, uncredited });
+        self.held.push(Held {
+            name,
+            bytes,
+            uncredited,
+        });
         Ok(true)
     }
 
-    /// The seed's removal is durable when this is called; that is the plan's to ensure.
-    fn mix(&mut self, name: Name) -> Result<(), CarryError> {
-        let Some(held) = self.held.take() else {
-            return Ok(());
-        };
-        if held.bytes.is_empty() {
-            self.events.push(Event::Empty(name));
-            return Ok(());
+    fn sync_removal(&mut self) -> Result<(), CarryError> {
+        self.store.sync_folder().map_err(|error| {
+            self.held.clear();
+            CarryError::NotRemoved(error)
+        })
+    }
+
+    /// The seeds' removal is durable when this is called; that is the plan's to ensure.
+    fn mix(&mut self) -> Result<(), CarryError> {
+        // Even those that the pool then does not take live on in the new seed.
+        self.absorb();
+        for held in std::mem::take(&mut self.held) {
+            let event = self.mix_one(&held)?;
+            self.events.push(event);
         }
-        self.succession.absorb(&held.bytes);
+        Ok(())
+    }
+
+    fn mix_one(&mut self, held: &Held) -> Result<Event, CarryError> {
+        if held.bytes.is_empty() {
+            return Ok(Event::Empty(held.name));
+        }
         let mut uncredited = held.uncredited;
         if uncredited.is_none() && !self.terms.credit {
             uncredited = Some(Uncredited::Asked);
@@ -156,20 +179,20 @@ impl<'a, S: Store, P: Pool> Carrier<'a, S, P> {
             None => held.bytes.len().saturating_mul(8),
             Some(_) => 0,
         };
-        let credit = self.pool.mix(&held.bytes, bits);
-        if let Credit::Refused(kind) = credit.map_err(|error| CarryError::Mix(name, error))? {
+        let mixed = self.pool.mix(&held.bytes, bits);
+        if let Credit::Refused(kind) = mixed.map_err(|error| CarryError::Mix(held.name, error))? {
             uncredited = Some(Uncredited::Refused(kind));
         }
-        self.events.push(Event::Mixed {
-            name,
+        Ok(Event::Mixed {
+            name: held.name,
             bytes: held.bytes.len(),
             uncredited,
-        });
-        Ok(())
+        })
     }
 
-    fn keep(&mut self) {
-        if let Some(held) = self.held.take() {
+    fn absorb(&mut self) {
+        let seeds = self.held.iter().filter(|held| !held.bytes.is_empty());
+        for held in seeds {
             self.succession.absorb(&held.bytes);
         }
     }

@@ -116,3 +116,129 @@ fn update_sized(hash: &mut Blake2s256, bytes: &[u8]) {
     hash.update((bytes.len() as u64).to_le_bytes());
     hash.update(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn machine() -> Machine {
+        Machine::parse("00112233445566778899aabbccddeeff\n").unwrap()
+    }
+
+    /// The vectors were computed with Python's `hashlib.blake2s`; docs/testing.md has the lines.
+    #[test]
+    fn golden_vectors_of_the_succession() {
+        let cases: [(&[&[u8]], usize, &str); 4] = [
+            (
+                &[],
+                32,
+                "fee22ad64fc636f0967b281640620ba39827fb2c26715b7a637188194868b3b8",
+            ),
+            (
+                &[&[0xaa; 32]],
+                32,
+                "5b0f7a8ae9531788eb8b3ba1060e220883c3cf3acba4494811d1792cb49eac9a",
+            ),
+            (
+                &[&[0xaa; 32], &[0xbb; 512]],
+                32,
+                "159401c2e61a958b348dcae08f338c8d01f79e8bfad01babac81c964a50025ff",
+            ),
+            (
+                &[&[0xaa; 32]],
+                64,
+                "19b0952625fbbe5c097a06fd3d9c8518e1ca147a3ad5b83596d3543cd67dbe1e",
+            ),
+        ];
+        for (old, length, want) in cases {
+            let real = Duration::new(1_700_000_000, 123_456_789);
+            let mut succession = Succession::new(real, Duration::new(42, 7));
+            for seed in old {
+                succession.absorb(seed);
+            }
+            let mut fresh = vec![0xcc; length];
+            succession.succeed(&mut fresh);
+            let (first, last) = fresh.split_at(length - HASH_LEN);
+            assert!(first.iter().all(|byte| *byte == 0xcc));
+            assert_eq!(hex(last), want, "{} old, {length}", old.len());
+        }
+    }
+
+    #[test]
+    fn golden_vector_of_the_tag() {
+        let file = bind(&[0xcc; 32], &machine());
+        assert_eq!(
+            hex(&file[32..]),
+            "85374e32edcb1d5b80879916456ae149b324d88ddffa8b74d2f7fbc5d65f48a0"
+        );
+    }
+
+    #[test]
+    fn what_is_bound_is_recognised_by_its_machine_alone() {
+        for length in [32, 33, 511, 512] {
+            let seed = vec![9; length];
+            let file = bind(&seed, &machine());
+            assert_eq!(made_by(&file, &machine()), Some(seed.as_slice()));
+            let other = Machine::parse("10112233445566778899aabbccddeeff").unwrap();
+            assert_eq!(made_by(&file, &other), None);
+        }
+    }
+
+    #[test]
+    fn what_is_not_bound_is_nobodys() {
+        let file = bind(&[9; 32], &machine());
+        for length in 0..file.len() {
+            assert_eq!(made_by(&file[..length], &machine()), None, "{length}");
+        }
+        for index in 0..file.len() {
+            let mut damaged = file.clone();
+            damaged[index] ^= 0x80;
+            assert_eq!(made_by(&damaged, &machine()), None, "{index}");
+        }
+    }
+
+    #[test]
+    fn machine_ids() {
+        for text in [
+            "",
+            "\n",
+            "uninitialized\n",
+            "00000000000000000000000000000000\n",
+            "00112233445566778899AABBCCDDEEFF",
+            "00112233-4455-6677-8899-aabbccddeeff",
+            "00112233445566778899aabbccddeef",
+            "00112233445566778899aabbccddeeff0",
+            "0011223344556677é8899aabbccddeef",
+        ] {
+            assert_eq!(Machine::parse(text), None, "{text:?}");
+        }
+        for text in [
+            "00112233445566778899aabbccddeeff",
+            "00112233445566778899aabbccddeeff\r\n",
+        ] {
+            assert_eq!(Machine::parse(text), Some(machine()));
+        }
+    }
+
+    #[test]
+    fn lengths() {
+        for (poolsize, want) in [
+            (None, 32),
+            (Some(""), 32),
+            (Some("many"), 32),
+            (Some("-1"), 32),
+            (Some("256\n"), 32),
+            (Some("257\n"), 33),
+            (Some("1024\n"), 128),
+            (Some("4096\n"), 512),
+            (Some("1000000\n"), 512),
+            (Some("0"), 32),
+        ] {
+            assert_eq!(length(poolsize), want, "{poolsize:?}");
+        }
+    }
+}
