@@ -37,7 +37,9 @@ impl fmt::Display for Uncredited {
             Self::NotNeeded => f.write_str("the kernel's pool is initialised already"),
             Self::Nobody => f.write_str("this machine has no machine id to bind a seed to"),
             Self::Foreign => f.write_str("this machine did not make it"),
-            Self::Exposed => f.write_str("others can write the folder or hold a link to the file"),
+            Self::Exposed => {
+                f.write_str("it is another user's, writable for others, or has a second name")
+            }
             Self::Refused(io::ErrorKind::PermissionDenied) => {
                 f.write_str("crediting takes CAP_SYS_ADMIN")
             }

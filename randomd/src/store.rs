@@ -124,7 +124,6 @@ pub trait Store {
 pub struct Folder {
     path: PathBuf,
     handle: File,
-    exposed: bool,
     fresh: Option<File>,
 }
 
@@ -160,11 +159,9 @@ impl Folder {
             Err(TryLockError::WouldBlock) => return Err(StoreError::Busy(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(call("lock folder", path)(error)),
         }
-        let metadata = handle.metadata().map_err(call("look at folder", path))?;
         Ok(Self {
             path: path.to_owned(),
             handle,
-            exposed: metadata.mode() & 0o002 != 0 || !is_owned(&metadata),
             fresh: None,
         })
     }
@@ -225,7 +222,7 @@ impl Store for Folder {
         file.take(limit)
             .read_to_end(&mut bytes)
             .map_err(call("read", &path))?;
-        let exposed = self.exposed || metadata.nlink() != 1 || !is_owned(&metadata);
+        let exposed = is_exposed(&metadata);
         Ok(Some(Found { bytes, exposed }))
     }
 
@@ -274,9 +271,11 @@ impl Store for Folder {
     }
 }
 
-/// Whether the file is this process's user's, or root's.
-fn is_owned(metadata: &Metadata) -> bool {
-    metadata.uid() == geteuid().as_raw() || metadata.uid() == 0
+/// Another user's file, a file that others can write, or one that stays under another name when it is removed here.
+/// The folder's mode says nothing that these do not: who plants a file there owns it.
+fn is_exposed(metadata: &Metadata) -> bool {
+    let ours = metadata.uid() == geteuid().as_raw() || metadata.uid() == 0;
+    !ours || metadata.mode() & 0o002 != 0 || metadata.nlink() != 1
 }
 
 fn call(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {

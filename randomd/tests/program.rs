@@ -1,0 +1,421 @@
+//! The program itself: files, modes, messages and exit codes; system calls by strace.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test's helpers may fail the test, wait for the program and leave files about"
+)]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use gokrazy_randomd::seed::{Machine, bind};
+
+const ID: &str = "00112233445566778899aabbccddeeff";
+const PROGRAM: &str = env!("CARGO_BIN_EXE_randomd");
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A folder with seeds and a machine id, removed in the end.
+struct Room(PathBuf);
+
+impl Room {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("randomd-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(path.join("seeds")).unwrap();
+        fs::write(path.join("machine-id"), format!("{ID}\n")).unwrap();
+        Self(path)
+    }
+
+    fn seeds(&self) -> PathBuf {
+        self.0.join("seeds")
+    }
+
+    fn seed(&self, name: &str) -> PathBuf {
+        self.seeds().join(name)
+    }
+
+    fn arguments(&self, more: &[&str]) -> Vec<String> {
+        let seed_dir = format!("--seed-dir={}", self.seeds().display());
+        let machine_id = format!("--machine-id={}", self.0.join("machine-id").display());
+        let own = [seed_dir, machine_id].into_iter();
+        own.chain(more.iter().map(ToString::to_string)).collect()
+    }
+
+    fn run(&self, more: &[&str]) -> Output {
+        let arguments = self.arguments(more);
+        Command::new(PROGRAM).args(arguments).output().unwrap()
+    }
+
+    fn start(&self, more: &[&str]) -> Child {
+        let mut command = Command::new(PROGRAM);
+        command.args(self.arguments(more)).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// What lies in the folder, sorted.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.seeds()).unwrap();
+        let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+        let mut names: Vec<String> = entries.map(|entry| name(entry.unwrap())).collect();
+        names.sort();
+        names
+    }
+
+    /// Runs under strace, with the calls that matter in the order that they were made.
+    fn trace(&self, injection: &[&str], more: &[&str]) -> Vec<String> {
+        let log = self.0.join("trace");
+        let output = Command::new("strace")
+            .arg("-o")
+            .arg(&log)
+            .args([
+                "-e",
+                "trace=read,unlinkat,fsync,ioctl,write,renameat,getrandom",
+            ])
+            .args(injection)
+            .arg(PROGRAM)
+            .args(self.arguments(more))
+            .output()
+            .expect("run strace; install it with: apt-get install -y strace");
+        assert!(output.status.success(), "{}", text(&output));
+        let calls = fs::read_to_string(&log).unwrap();
+        calls.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < DEADLINE, "no {what} after {DEADLINE:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-s", name, &pid]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[track_caller]
+fn at(calls: &[String], what: &[&str]) -> usize {
+    let fits = |call: &String| what.iter().all(|part| call.contains(part));
+    let found = calls.iter().position(fits);
+    found.unwrap_or_else(|| panic!("no {what:?} in {calls:#?}"))
+}
+
+const COLD: [&str; 2] = ["-e", "inject=getrandom:error=EAGAIN"];
+
+#[test]
+fn the_seed_is_durably_gone_before_the_kernel_gets_it() {
+    let room = Room::new("order");
+    let file = bind(&[0x41; 32], &Machine::parse(ID).unwrap());
+    fs::write(room.seed("seed.credit"), file).unwrap();
+    let calls = room.trace(&COLD, &["--once", "load"]);
+    let read = at(&calls, &["read(", "AAAA"]);
+    let removed = at(&calls, &["unlinkat(", "\"seed.credit\""]);
+    let synced = at(&calls, &["fsync("]);
+    let mixed = at(&calls, &["RNDADDENTROPY", "AAAA"]);
+    assert!(
+        read < removed && removed < synced && synced < mixed,
+        "{calls:#?}"
+    );
+    let request = &calls[mixed];
+    // Root in the initial user namespace gets the credit, anybody else EPERM and then a plain write.
+    assert!(
+        request.contains("{entropy_count=256, buf_size=32, "),
+        "{request}"
+    );
+    if request.contains("EPERM") {
+        at(&calls[mixed..], &["write(", "AAAA"]);
+    }
+    assert_eq!(room.names(), ["seed.no-credit"]);
+}
+
+#[test]
+fn a_pool_that_is_initialised_is_credited_nothing() {
+    let room = Room::new("warm");
+    let file = bind(&[0x41; 32], &Machine::parse(ID).unwrap());
+    fs::write(room.seed("seed.credit"), file).unwrap();
+    let calls = room.trace(&[], &["--once", "load"]);
+    at(
+        &calls,
+        &["RNDADDENTROPY", "{entropy_count=0, buf_size=32, "],
+    );
+}
+
+#[test]
+fn a_new_seed_is_written_synced_and_renamed_last() {
+    let room = Room::new("save");
+    let calls = room.trace(&[], &["--once", "save"]);
+    let drawn = at(&calls, &["getrandom(", ", 32, "]);
+    let written = drawn + at(&calls[drawn..], &["write("]);
+    let synced = written + at(&calls[written..], &["fsync("]);
+    let renamed = at(&calls, &["renameat("]);
+    let last = renamed + at(&calls[renamed..], &["fsync("]);
+    assert!(written < synced && synced < renamed && renamed < last);
+    assert_eq!(room.names(), ["seed.credit"]);
+    let mode = fs::metadata(room.seed("seed.credit"))
+        .unwrap()
+        .permissions();
+    assert_eq!(mode.mode() & 0o7777, 0o400);
+}
+
+#[test]
+fn a_pool_that_is_not_initialised_leaves_no_creditable_seed() {
+    let room = Room::new("cold");
+    room.trace(&COLD, &["--once", "save"]);
+    assert_eq!(room.names(), ["seed.no-credit"]);
+}
+
+#[test]
+fn the_daemon_loads_saves_and_saves_again_at_the_stop() {
+    let room = Room::new("daemon");
+    fs::write(room.seed("seed.credit"), [7; 32]).unwrap();
+    let child = room.start(&[]);
+    let start = Instant::now();
+    let replaced = || fs::read(room.seed("seed.credit")).is_ok_and(|seed| seed.len() > 32);
+    until("seed", replaced);
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let first = fs::read(room.seed("seed.credit")).unwrap();
+    signal(&child, "HUP");
+    let other = || fs::read(room.seed("seed.credit")).is_ok_and(|seed| seed != first);
+    until("other seed after SIGHUP", other);
+    let second = fs::read(room.seed("seed.credit")).unwrap();
+    signal(&child, "TERM");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let third = fs::read(room.seed("seed.credit")).unwrap();
+    assert!(third != second && third != first);
+    assert_eq!(room.names(), ["seed.credit"]);
+    let lines = text(&output);
+    assert!(
+        lines.starts_with(
+            "seed.credit: mixed 256 bits without credit: this machine did not make it\n"
+        )
+    );
+}
+
+#[test]
+fn the_daemon_saves_on_its_timer_and_says_so_once() {
+    let room = Room::new("timer");
+    let child = room.start(&["--interval=1s"]);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let mut fresh = Vec::new();
+        until("new seed", || {
+            fresh = fs::read(room.seed("seed.credit")).unwrap_or_default();
+            !fresh.is_empty() && !seen.contains(&fresh)
+        });
+        seen.push(fresh);
+    }
+    signal(&child, "INT");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let lines = text(&output);
+    let saves = lines
+        .matches("saved a creditable seed of 256 bits\n")
+        .count();
+    assert_eq!(saves, 2, "one at the start, one at the stop: {lines}");
+    assert!(lines.starts_with("no seed in "), "{lines}");
+}
+
+/// Puts something in the place of a seed, and looks at load's exit code and words, and at what is left.
+#[track_caller]
+fn check_place(make: impl Fn(&Path), code: i32, message: &str, left: &[&str]) {
+    let room = Room::new(&format!("place-{}", message.len()));
+    make(&room.seed("seed.credit"));
+    let output = room.run(&["--once", "load"]);
+    let lines = text(&output);
+    assert!(lines.contains(message), "{lines}");
+    assert_eq!(output.status.code(), Some(code), "{lines}");
+    assert_eq!(room.names(), left);
+    // What is in the way of a save is replaced, but for a folder.
+    let saved = room.run(&["--once", "save"]);
+    let is_folder = room.seed("seed.credit").is_dir();
+    assert_eq!(room.seed("seed.credit").is_file(), !is_folder);
+    assert_eq!(text(&saved).contains("Is a directory"), is_folder);
+    let id = fs::read_to_string(room.0.join("machine-id")).unwrap();
+    assert_eq!(id.trim(), ID, "written through a link");
+}
+
+#[test]
+fn what_lies_in_the_place_of_a_seed() {
+    let write = |bytes: Vec<u8>| move |path: &Path| fs::write(path, &bytes).unwrap();
+    let mixed = ["seed.no-credit"];
+    check_place(|_| {}, 0, "no seed in ", &[]);
+    check_place(write(vec![]), 0, "empty, removed", &[]);
+    check_place(write(vec![1]), 0, "mixed 8 bits without credit", &mixed);
+    let huge = write(vec![1; 1 << 20]);
+    check_place(huge, 0, "mixed 4360 bits without credit: ", &mixed);
+    let stays = ["seed.credit"];
+    let folder = |path: &Path| fs::create_dir(path).unwrap();
+    check_place(folder, 1, "is a folder, not a seed", &stays);
+    let link = |to: &'static str| move |path: &Path| symlink(to, path).unwrap();
+    check_place(link("../machine-id"), 1, "is a symbolic link", &stays);
+    check_place(link("nowhere"), 1, "is a symbolic link, not", &stays);
+    let fifo = |path: &Path| {
+        let made = Command::new("mkfifo").arg(path).status();
+        assert!(made.unwrap().success());
+    };
+    check_place(fifo, 1, "is a FIFO", &stays);
+}
+
+#[test]
+fn a_seed_that_others_can_reach_is_not_credited() {
+    let ours = bind(&[0x41; 32], &Machine::parse(ID).unwrap());
+    let expose: [&dyn Fn(&Room); 2] = [
+        &|room| fs::hard_link(room.seed("seed.credit"), room.0.join("copy")).unwrap(),
+        &|room| {
+            fs::set_permissions(room.seed("seed.credit"), Permissions::from_mode(0o646)).unwrap()
+        },
+    ];
+    for make in expose {
+        let room = Room::new("exposed");
+        fs::write(room.seed("seed.credit"), &ours).unwrap();
+        make(&room);
+        let calls = room.trace(&COLD, &["--once", "load"]);
+        at(
+            &calls,
+            &["RNDADDENTROPY", "{entropy_count=0, buf_size=32, "],
+        );
+    }
+}
+
+#[test]
+fn a_second_instance_is_told_who_is_in_the_way() {
+    let room = Room::new("two");
+    let first = room.start(&[]);
+    until("seed", || room.seed("seed.credit").exists());
+    for more in [&[][..], &["--once", "save"], &["--once", "load"]] {
+        let second = room.run(more);
+        assert_eq!(second.status.code(), Some(1));
+        assert!(text(&second).contains("is in use by another randomd; stop that one"));
+    }
+    signal(&first, "TERM");
+    assert!(first.wait_with_output().unwrap().status.success());
+    assert!(room.run(&["--once", "save"]).status.success());
+}
+
+#[test]
+fn without_a_machine_id_nothing_is_creditable() {
+    let room = Room::new("nobody");
+    fs::remove_file(room.0.join("machine-id")).unwrap();
+    let output = room.run(&["--once", "save"]);
+    assert!(output.status.success());
+    assert!(text(&output).contains("no machine id"), "{}", text(&output));
+    assert_eq!(room.names(), ["seed.no-credit"]);
+}
+
+#[test]
+fn folders_that_cannot_be_used_are_named() {
+    let room = Room::new("folder");
+    for (folder, what, code) in [
+        ("machine-id", "save", 1),
+        ("machine-id/x", "save", 1),
+        ("new/and/deep", "save", 0),
+        ("absent", "load", 0),
+    ] {
+        let path = room.0.join(folder);
+        let mut command = Command::new(PROGRAM);
+        command.arg("--seed-dir").arg(&path).args(["--once", what]);
+        let output = command.output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{folder}: {}",
+            text(&output)
+        );
+        let named = text(&output).contains(&path.display().to_string());
+        assert!(named || what == "save" && code == 0, "{}", text(&output));
+    }
+    let mode = fs::metadata(room.0.join("new/and/deep"))
+        .unwrap()
+        .permissions();
+    assert_eq!(mode.mode() & 0o7777, 0o700);
+    assert!(!room.0.join("absent").exists());
+}
+
+/// Runs a script as root of a user and a mount namespace, with a small file system of its own at $S.
+fn in_namespace(room: &Room, script: &str) -> Output {
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-euc"])
+        .arg(format!("mount -t tmpfs -o size=64k none $S\n{script}"))
+        .env("S", room.seeds())
+        .env(
+            "RANDOMD",
+            format!("{PROGRAM} {}", room.arguments(&[]).join(" ")),
+        )
+        .output();
+    output.expect("run unshare; install it with: apt-get install -y util-linux")
+}
+
+#[test]
+fn a_seed_on_a_read_only_file_system_is_not_used() {
+    let room = Room::new("readonly");
+    let script = "echo seed >$S/seed.credit; mount -o remount,ro none $S; $RANDOMD --once load";
+    let output = in_namespace(&room, script);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let want = "left a seed unused that would outlive its use: remove ";
+    assert!(text(&output).starts_with(want), "{}", text(&output));
+    assert!(text(&output).contains("Read-only file system"));
+}
+
+#[test]
+fn a_full_file_system_loses_the_new_seed_and_says_so() {
+    let room = Room::new("full");
+    let script = "$RANDOMD --once save; cp $S/seed.credit $S/before; cat /dev/zero >$S/fill || true
+        $RANDOMD --once save && exit 9; cmp $S/seed.credit $S/before; test ! -e $S/seed.no-credit";
+    let output = in_namespace(&room, script);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("seed.no-credit: No space left on device"));
+}
+
+#[test]
+fn without_the_capability_a_seed_is_mixed_and_the_refusal_told() {
+    let room = Room::new("unprivileged");
+    let file = bind(&[0x41; 32], &Machine::parse(ID).unwrap());
+    fs::write(room.0.join("file"), file).unwrap();
+    let script = format!(
+        "cp {} $S/seed.credit; strace -o /dev/null -e trace=getrandom -e inject=getrandom:error=EAGAIN $RANDOMD --once load",
+        room.0.join("file").display()
+    );
+    let output = in_namespace(&room, &script);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let want = "seed.credit: mixed 256 bits without credit: crediting takes CAP_SYS_ADMIN";
+    assert!(text(&output).contains(want), "{}", text(&output));
+}
+
+#[test]
+fn help_names_every_flag_and_what_makes_no_sense_is_refused() {
+    let room = Room::new("flags");
+    let help = room.run(&["--help"]);
+    let help = String::from_utf8(help.stdout).unwrap();
+    for flag in [
+        "--seed-dir",
+        "--no-credit",
+        "--once",
+        "--interval",
+        "--machine-id",
+    ] {
+        assert!(help.contains(flag), "{flag}");
+    }
+    for wrong in ["--once=never", "--interval=0", "--sedd-dir=x", "extra"] {
+        assert_eq!(room.run(&[wrong]).status.code(), Some(2), "{wrong}");
+    }
+    assert_eq!(room.names(), [""; 0]);
+}
