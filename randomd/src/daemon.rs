@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use gokrazy_core::paths;
+use gokrazy_sys::memory;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
@@ -95,6 +96,8 @@ fn wait(signals: &SignalFd, pool: Option<&File>, interval: Duration) -> Result<W
         let mut sources = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         sources.extend(pool.map(|pool| PollFd::new(pool.as_fd(), PollFlags::POLLIN)));
         let left = interval.saturating_sub(start.elapsed());
+        // Nothing but the wait is needed now, perhaps for an hour; that this may not work is no reason to stop.
+        let _ = memory::release_program();
         match ppoll(&mut sources, Some(TimeSpec::from_duration(left)), None) {
             // A stop and a continue of the process.
             Err(Errno::EINTR) => continue,

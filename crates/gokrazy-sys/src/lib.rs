@@ -14,6 +14,7 @@ pub mod clock;
 pub mod disk;
 pub mod entropy;
 pub mod loopback;
+pub mod memory;
 pub mod packet;
 pub mod passing;
 pub mod process;

@@ -16,7 +16,11 @@ const FILE: usize = 400;
 const MAIN: usize = 30;
 
 /// Most lines of a package. The goal is [`DAEMON`]; a row says why a daemon needs more.
-const FOLDERS: &[(&str, usize)] = &[("randomd", DAEMON), ("crates/hello", 60)];
+const FOLDERS: &[(&str, usize)] = &[
+    // Half of it is documentation, and a fifth the two seams at which its tests cut the power.
+    ("randomd", 2 * DAEMON),
+    ("crates/hello", 60),
+];
 
 /// What a daemon should fit in.
 const DAEMON: usize = 800;
