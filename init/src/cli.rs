@@ -40,8 +40,8 @@ struct InitArgs {
     /// How long a shutdown may take before what still runs is killed.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::duration)]
     shutdown_timeout: Duration,
-    /// Name and port whose look-up means `net-online`.
-    #[arg(long, value_name = "NAME:PORT", default_value = Options::ONLINE_NAME)]
+    /// Name whose look-up means `net-online`.
+    #[arg(long, value_name = "NAME", default_value = Options::ONLINE_NAME)]
     online_name: String,
     #[command(subcommand)]
     command: Option<Command>,

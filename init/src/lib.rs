@@ -37,6 +37,7 @@ use nix::sys::prctl;
 pub use crate::runtime::options::{Mode, Options};
 pub use crate::service::Service;
 
+use crate::runtime::devices::Devices;
 use crate::runtime::event_loop::Runtime;
 use crate::runtime::journal::Journal;
 use crate::runtime::{keeper, publish};
@@ -102,7 +103,7 @@ impl std::error::Error for SuperviseError {
 /// # Errors
 /// What supervision cannot begin without; nothing that happens later ends it.
 pub fn supervise_services(services: Vec<Service>, options: Options) -> Result<End, SuperviseError> {
-    supervise(services, Vec::new(), options)
+    supervise(services, Vec::new(), options, Devices::default())
 }
 
 /// Supervises the services of a file or a folder as [`supervise_services`] does.
@@ -112,13 +113,19 @@ pub fn supervise_services(services: Vec<Service>, options: Options) -> Result<En
 pub fn supervise_with(options: Options, place: &Path) -> Result<End, SuperviseError> {
     let reserved = [service::INIT_LOG, service::KERNEL_LOG, service::LOG_KEEPER];
     let loaded = load::load(place, &reserved);
-    supervise(loaded.services, loaded.complaints, options)
+    supervise(
+        loaded.services,
+        loaded.complaints,
+        options,
+        Devices::default(),
+    )
 }
 
 fn supervise(
     mut services: Vec<Service>,
     complaints: Vec<String>,
     options: Options,
+    devices: Devices,
 ) -> Result<End, SuperviseError> {
     // Descriptors that whoever started us left open are no business of the services; kernels before 5.11 cannot.
     let _ = gokrazy_sys::process::close_on_exec_from(3);
@@ -132,6 +139,7 @@ fn supervise(
         journal.warn(complaint);
     }
     services.insert(0, keeper::service(&options, &run_dir.join(paths::LOG_DIR)));
-    let runtime = Runtime::new(options, services, journal).map_err(SuperviseError::Prepare)?;
+    let runtime =
+        Runtime::new(options, services, journal, devices).map_err(SuperviseError::Prepare)?;
     Ok(runtime.run())
 }

@@ -14,6 +14,12 @@ pub const SERVICE_DIR: &str = "service";
 /// Folder below [`RUN`]: one socket per service that says what it does (`sd_notify(3)`). Listener: init.
 pub const NOTIFY_DIR: &str = "notify";
 
+/// Folder below [`RUN`], web's own: holds [`WEB_SOCKET`].
+pub const WEB_DIR: &str = "web";
+
+/// Socket below [`WEB_DIR`]; [`HTTP_UNIX_SOCKET`] leads to it, since web cannot write to `/run`.
+pub const WEB_SOCKET: &str = "http.sock";
+
 /// Folder below [`RUN`]: one folder of log segments per service. Writer: logd.
 pub const LOG_DIR: &str = "log";
 
@@ -140,14 +146,11 @@ pub const PROC_MOUNTINFO: &str = "/proc/self/mountinfo";
 /// Which control groups this process is in.
 pub const PROC_SELF_CGROUP: &str = "/proc/self/cgroup";
 
-/// The IPv4 routes.
-pub const PROC_ROUTE: &str = "/proc/net/route";
-
-/// The IPv6 routes.
-pub const PROC_IPV6_ROUTE: &str = "/proc/net/ipv6_route";
-
 /// Swallows what is written, and is empty.
 pub const DEV_NULL: &str = "/dev/null";
 
 /// Users by name (`passwd(5)`).
 pub const ETC_PASSWD: &str = "/etc/passwd";
+
+/// The hardware watchdog.
+pub const WATCHDOG: &str = "/dev/watchdog";

@@ -35,6 +35,9 @@ pub const NTP: SystemUser = SystemUser {
 /// All of them, in the order of their ids; randomd runs as root, since crediting entropy needs `CAP_SYS_ADMIN`.
 pub const ALL: [SystemUser; 4] = [LOGD, WEB, DHCP, NTP];
 
+/// Group of our daemons that write files of their own into `<run-dir>`.
+pub const PUBLISHERS: u32 = 900;
+
 /// First id of a service's own user.
 pub const AUTO_FIRST: u32 = 10_000;
 /// Last id of a service's own user.

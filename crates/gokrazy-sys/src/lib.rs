@@ -19,3 +19,4 @@ pub mod packet;
 pub mod passing;
 pub mod process;
 pub mod rtc;
+pub mod watchdog;

@@ -145,16 +145,6 @@ fn kill(target: i32, number: i32) -> io::Result<()> {
     }
 }
 
-/// adjtimex(2) without a change: whether the kernel holds the clock to be synchronised.
-pub fn kernel_clock_is_synchronised() -> bool {
-    // SAFETY: all zero is "change nothing"; the kernel fills the structure, which outlives the call.
-    let state = unsafe {
-        let mut timex: libc::timex = std::mem::zeroed();
-        libc::adjtimex(&raw mut timex)
-    };
-    (0..libc::TIME_ERROR).contains(&state)
-}
-
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChildEnd {

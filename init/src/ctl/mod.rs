@@ -91,8 +91,7 @@ enum Verb {
         name: String,
         /// The program's path.
         program: String,
-        /// Its arguments.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        /// Its arguments; behind `--` if one starts with a dash.
         arguments: Vec<String>,
     },
     /// Stop all services and boot anew.

@@ -4,7 +4,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +22,6 @@ pub struct Root {
 #[derive(Debug)]
 pub struct Group {
     path: PathBuf,
-    folder: File,
 }
 
 /// Controllers that our limits need.
@@ -77,10 +75,7 @@ impl Root {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let group = Group {
-            folder: File::open(&path)?,
-            path,
-        };
+        let group = Group { path };
         let missing = group.limit(limits);
         Ok((group, missing))
     }
@@ -122,9 +117,12 @@ impl Group {
             .collect()
     }
 
-    /// The group's folder, for `CLONE_INTO_CGROUP`.
-    pub fn folder(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
+    /// The group's folder, for `CLONE_INTO_CGROUP`; opened for each clone, since descriptors are dear.
+    ///
+    /// # Errors
+    /// The errno of opening it.
+    pub fn folder(&self) -> io::Result<File> {
+        File::open(&self.path)
     }
 
     /// The file whose writer joins the group.

@@ -48,8 +48,8 @@ pub struct Plan<'a> {
     pub open_files: Option<(u64, u64)>,
     /// Whom it becomes; `None`: it stays what it is.
     pub become_user: Option<Credentials>,
-    /// Its home.
-    pub home: Home,
+    /// Its home, if it has one.
+    pub home: Option<Home>,
     /// Where it starts instead.
     pub directory: Option<PathBuf>,
     /// Whether set-user-id programs give it nothing.
@@ -136,21 +136,11 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
             setrlimit(Resource::RLIMIT_NOFILE, soft, hard),
         )?;
     }
-    let at_home = enter_home(&plan.home);
+    let home = plan.home.as_ref().filter(|home| make_home(home).is_ok());
     if let Some(credentials) = &plan.become_user {
         become_user(credentials)?;
     }
-    match &plan.directory {
-        Some(directory) => tried(
-            &format!("enter {}", directory.display()),
-            chdir(directory.as_path()),
-        )?,
-        // A read-only or absent disk is no reason to stay down: gokrazy starts in the root then, and so do we.
-        None if at_home.is_err() || chdir(plan.home.path.as_path()).is_err() => {
-            tried("enter /", chdir("/"))?
-        }
-        None => {}
-    }
+    enter(plan, home)?;
     if plan.no_new_privileges {
         tried("give up new privileges", prctl::set_no_new_privs())?;
     }
@@ -161,7 +151,21 @@ fn tried<T>(what: &str, result: nix::Result<T>) -> Result<T, Failure> {
     result.map_err(|errno| (what.to_owned(), errno.into()))
 }
 
-fn enter_home(home: &Home) -> io::Result<()> {
+fn enter(plan: &Plan<'_>, home: Option<&Home>) -> Result<(), Failure> {
+    if let Some(directory) = &plan.directory {
+        return tried(
+            &format!("enter {}", directory.display()),
+            chdir(directory.as_path()),
+        );
+    }
+    // A read-only or absent disk is no reason to stay down: gokrazy starts in the root then, and so do we.
+    if home.is_some_and(|home| chdir(home.path.as_path()).is_ok()) {
+        return Ok(());
+    }
+    tried("enter /", chdir("/"))
+}
+
+fn make_home(home: &Home) -> io::Result<()> {
     let made = fs::DirBuilder::new().mode(0o700).create(&home.path);
     match made {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use gokrazy_core::control::{End, Reply, Request};
 use gokrazy_core::paths;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 
 use super::cgroup::{self, Group};
 use super::clock;
 use super::conditions::Conditions;
 use super::control_socket::{ControlSocket, Received};
+use super::devices::{AddressWatch, Devices};
 use super::identity::Identities;
 use super::journal::Journal;
 use super::log_link::{LogLink, Pipes};
@@ -23,6 +24,8 @@ use super::notify_socket::NotifySocket;
 use super::options::{Mode, Options};
 use super::publish::{self, Facts};
 use super::queue::{Queue, Source};
+use super::start;
+use crate::machine::watchdog::Watchdog;
 use crate::service::Service;
 use crate::supervise::Moment;
 use crate::supervise::registry::{Order, Registry};
@@ -47,6 +50,8 @@ pub struct Runtime {
     pub(super) open_files: Option<(u64, u64)>,
     pub(super) null: OwnedFd,
     pub(super) kernel_log: Option<File>,
+    pub(super) devices: Devices,
+    pub(super) addresses: Option<AddressWatch>,
     signals: SignalFd,
     control: Option<ControlSocket>,
     end: Option<End>,
@@ -71,12 +76,17 @@ impl Runtime {
     ///
     /// # Errors
     /// What nothing works without: the event queue, signals, `/dev/null`.
-    pub fn new(options: Options, services: Vec<Service>, mut journal: Journal) -> io::Result<Self> {
-        let signals = take_signals()?;
+    pub fn new(
+        options: Options,
+        services: Vec<Service>,
+        mut journal: Journal,
+        devices: Devices,
+    ) -> io::Result<Self> {
+        let signals = start::take_signals()?;
         let queue = Queue::new()?;
         queue.add(&signals, Source::Signals)?;
         let null = File::open(paths::DEV_NULL)?.into();
-        let open_files = raise_open_files();
+        let open_files = start::raise_open_files();
         for folder in [paths::SERVICE_DIR, paths::NOTIFY_DIR] {
             if let Err(error) = publish::folder(&options.run_dir.join(folder), 0o755) {
                 journal.warn(format_args!(
@@ -98,7 +108,9 @@ impl Runtime {
             conditions: Conditions::default(),
             identities: Identities::default(),
             environment: std::env::vars_os().collect(),
-            kernel_log: open_kernel_log(options.mode),
+            kernel_log: start::open_kernel_log(options.mode),
+            devices,
+            addresses: None,
             control: None,
             end: None,
             publish_again: None,
@@ -110,7 +122,7 @@ impl Runtime {
             null,
             signals,
         };
-        runtime.listen();
+        runtime.watch_devices();
         Ok(runtime)
     }
 
@@ -133,6 +145,9 @@ impl Runtime {
         let now = clock::boot();
         let orders = self.registry.boot(now);
         self.obey(orders);
+        // Whoever can ask finds every service's state.
+        self.publish();
+        self.listen();
         while !self.registry.has_ended() {
             self.turn();
         }
@@ -149,6 +164,9 @@ impl Runtime {
         let now = clock::boot();
         let orders = self.registry.on_time(now);
         self.obey(orders);
+        if let Some(watchdog) = &mut self.devices.watchdog {
+            watchdog.feed(now);
+        }
         self.publish();
         self.hand_over_logs();
         if self.registry.has_ended() {
@@ -163,7 +181,8 @@ impl Runtime {
     }
 
     fn deadline(&self) -> Option<Moment> {
-        let others = [self.conditions.deadline(), self.publish_again];
+        let watchdog = self.devices.watchdog.as_ref().and_then(Watchdog::deadline);
+        let others = [self.conditions.deadline(), self.publish_again, watchdog];
         others
             .into_iter()
             .flatten()
@@ -180,7 +199,8 @@ impl Runtime {
             Source::Report(number) => self.on_report(index(number)),
             Source::Notify(number) => self.on_notify(index(number)),
             Source::LogLink => self.on_log_link(),
-            Source::Addresses => {}
+            Source::Addresses => self.on_addresses(),
+            Source::Devices => self.on_devices(),
         }
     }
 
@@ -192,7 +212,7 @@ impl Runtime {
                 .and_then(|number| Signal::try_from(number).ok())
             {
                 Some(Signal::SIGCHLD) => reap = true,
-                Some(Signal::SIGHUP) => self.journal.info("signal HUP: nothing to read anew"),
+                Some(Signal::SIGHUP) => self.on_addresses(),
                 Some(signal) => self.on_end_signal(signal),
                 None => {}
             }
@@ -329,6 +349,10 @@ impl Runtime {
         self.publish_again = None;
     }
 
+    pub(super) fn null(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.null.as_fd()
+    }
+
     pub(super) fn ensure_slots(&mut self) {
         let count = self.registry.entries().len();
         self.slots
@@ -338,58 +362,5 @@ impl Runtime {
     pub(super) fn feed(&mut self, index: usize, event: crate::supervise::phase::Event) {
         let orders: Vec<Order> = self.registry.on(index, event, clock::boot());
         self.obey(orders);
-    }
-}
-
-/// Blocks what comes by the queue from now on; everything else keeps its default, which PID 1 ignores.
-fn take_signals() -> io::Result<SignalFd> {
-    let mut set = SigSet::empty();
-    for signal in [
-        Signal::SIGCHLD,
-        Signal::SIGTERM,
-        Signal::SIGINT,
-        Signal::SIGHUP,
-        Signal::SIGUSR1,
-        Signal::SIGUSR2,
-        Signal::SIGPWR,
-    ] {
-        set.add(signal);
-    }
-    set.thread_block()?;
-    Ok(SignalFd::with_flags(
-        &set,
-        SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
-    )?)
-}
-
-/// Four descriptors for each service add up; returns the limits that services get back.
-fn raise_open_files() -> Option<(u64, u64)> {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    Some((soft, hard))
-}
-
-/// The kernel log is the machine's, not a container's.
-fn open_kernel_log(mode: Mode) -> Option<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let open = || {
-        let mut options = File::options();
-        options
-            .read(true)
-            .custom_flags(nix::libc::O_NONBLOCK)
-            .open(paths::KMSG)
-            .ok()
-    };
-    match mode {
-        Mode::Machine => open(),
-        Mode::Guest => None,
-    }
-}
-
-/// So that a descriptor of ours is the borrowed input of a child.
-impl Runtime {
-    pub(super) fn null(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.null.as_fd()
     }
 }

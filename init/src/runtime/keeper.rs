@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gokrazy_core::paths;
+use gokrazy_core::{paths, users};
 
 use super::options::{Mode, Options};
 use crate::service::{LOG_KEEPER, Restart, Role, Service, User};
@@ -34,7 +34,12 @@ pub fn service(options: &Options, log_dir: &Path) -> Service {
     service.restart = Restart::Always;
     service.restart_delay = FIRST_DELAY;
     service.restart_delay_max = LONGEST_DELAY;
-    service.user = User::Id(nix::unistd::geteuid().as_raw());
+    // In a container the run folder belongs to whoever runs init; on a device logd has its own.
+    service.user = match options.mode {
+        Mode::Machine => User::Id(users::LOGD.id),
+        Mode::Guest => User::Id(nix::unistd::geteuid().as_raw()),
+    };
+    service.working_directory = Some("/".into());
     service.role = Role::LogKeeper;
     service
 }

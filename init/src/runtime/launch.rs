@@ -14,7 +14,7 @@ use super::cgroup::Group;
 use super::child::{self, Credentials, Home, Plan};
 use super::log_link::Pipes;
 use super::tree;
-use crate::service::{Service, User};
+use crate::service::{Role, Service, User};
 
 /// Where programs are looked for if the environment does not say.
 const DEFAULT_PATH: &str = "/user:/gokrazy";
@@ -78,8 +78,8 @@ impl Launch<'_> {
 
     /// Into its group by the clone; where the kernel or a sandbox knows no such clone, by a plain one.
     fn spawn(&self, plan: &mut Plan<'_>) -> io::Result<u32> {
-        let group = self.group.map(Group::folder);
-        match process::spawn(group, || child::run(plan)) {
+        let folder = self.group.map(Group::folder).transpose()?;
+        match process::spawn(folder.as_ref().map(AsFd::as_fd), || child::run(plan)) {
             Err(error) if !is_exhausted(&error) => {
                 plan.join = self.group.map(Group::procs);
                 process::fork(|| child::run(plan))
@@ -109,10 +109,10 @@ impl Launch<'_> {
             join: None,
             open_files: self.open_files,
             become_user: self.credentials(),
-            home: Home {
-                path: self.home(),
+            home: self.home().map(|path| Home {
+                path,
                 owner: self.uid,
-            },
+            }),
             directory: self.service.working_directory.clone(),
             no_new_privileges: self.fence(self.service.isolation.no_new_privileges),
         })
@@ -143,8 +143,10 @@ impl Launch<'_> {
         })
     }
 
-    fn home(&self) -> PathBuf {
-        self.home_dir.join(&self.service.name)
+    /// Applications have a home; our daemons have folders of their own.
+    fn home(&self) -> Option<PathBuf> {
+        let application = self.service.role == Role::Application;
+        application.then(|| self.home_dir.join(&self.service.name))
     }
 
     /// As gokrazy builds it: init's own, the table's, what we tell, and defaults for what is not there.
@@ -154,7 +156,11 @@ impl Launch<'_> {
             variables.retain(|(name, _)| name != key);
             variables.push((key.into(), value));
         };
-        set("HOME", self.home().into_os_string());
+        set(
+            "HOME",
+            self.home()
+                .map_or_else(|| "/".into(), PathBuf::into_os_string),
+        );
         if self.service.user != User::Id(nix::unistd::geteuid().as_raw()) {
             set("USER", self.user_name().into());
         }

@@ -15,6 +15,7 @@
 //! | [`log_link`] | pipes of the services, handed to logd |
 //! | [`notify_socket`], [`control_socket`] | what services and clients say |
 //! | [`conditions`] | whether clock, route, name service and mounts are there |
+//! | [`devices`] | devices that come, the watchdog, the machine's addresses |
 //! | [`publish`] | state files |
 //!
 //! Invariants: PID 1 parses nothing from the network, reads nothing that a service prints, never waits but for its
@@ -25,6 +26,7 @@ pub mod child;
 pub mod clock;
 pub mod conditions;
 pub mod control_socket;
+pub mod devices;
 pub mod event_loop;
 pub mod identity;
 pub mod journal;
@@ -38,4 +40,5 @@ pub mod publish;
 pub mod queue;
 pub mod reap;
 pub mod said;
+mod start;
 pub mod tree;

@@ -1,6 +1,6 @@
 //! Orders of the registry, carried out: launch, signal, kill; and what a launch leads to.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use gokrazy_core::paths;
 use nix::errno::Errno;
@@ -19,6 +19,9 @@ use crate::supervise::registry::Order;
 
 /// Longest report of a child that is read, in bytes.
 const REPORT_MAX: usize = 4096;
+
+/// So many descriptors no service gets; a quarter where there are few.
+const RESERVED_DESCRIPTORS: u64 = 16;
 
 impl Runtime {
     pub(super) fn obey(&mut self, orders: Vec<Order>) {
@@ -75,7 +78,7 @@ impl Runtime {
         self.feed(index, event);
     }
 
-    fn complain(&mut self, index: usize, why: &str) {
+    pub(super) fn complain(&mut self, index: usize, why: &str) {
         let name = self
             .registry
             .entries()
@@ -92,6 +95,7 @@ impl Runtime {
             .get(index)
             .ok_or("no such service")?;
         let (service, command) = (entry.service.clone(), entry.command().to_vec());
+        self.spare_descriptors()?;
         let uid = self.prepare_slot(index, &service)?;
         let extra = self.log_keepers_end(&service)?;
         let slot = self.slots.get(index).ok_or("no such service")?;
@@ -111,6 +115,26 @@ impl Runtime {
         };
         let launched = launch.go()?;
         self.note_launch(index, launched)
+    }
+
+    /// Some descriptors are kept free for clients, state files and logd: a service that would take them has to wait.
+    fn spare_descriptors(&self) -> Result<(), String> {
+        let Some((_, limit)) = self.open_files else {
+            return Ok(());
+        };
+        let reserve = RESERVED_DESCRIPTORS.min(limit / 4);
+        // The kernel hands out the lowest number that is free.
+        let free = self
+            .null
+            .try_clone()
+            .map(|fd| u64::try_from(fd.as_raw_fd()).unwrap_or(u64::MAX));
+        match free {
+            Ok(number) if number < limit.saturating_sub(reserve) => Ok(()),
+            Ok(_) => Err(format!(
+                "no descriptors left: {reserve} of {limit} are kept for init"
+            )),
+            Err(error) => Err(format!("no descriptors left: {error}")),
+        }
     }
 
     fn note_launch(&mut self, index: usize, launched: Launched) -> Result<u32, String> {

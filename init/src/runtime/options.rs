@@ -27,7 +27,7 @@ pub struct Options {
     pub logd: Option<PathBuf>,
     /// How long a shutdown may take before what still lives is killed.
     pub shutdown_limit: Duration,
-    /// The name that `net-online` looks up, with a port.
+    /// The name that `net-online` looks up.
     pub online_name: String,
 }
 
@@ -46,7 +46,7 @@ impl Default for Options {
 
 impl Options {
     /// The name that `net-online` looks up unless another is set.
-    pub const ONLINE_NAME: &'static str = "pool.ntp.org:123";
+    pub const ONLINE_NAME: &'static str = "pool.ntp.org";
 
     /// How long a shutdown may take unless another limit is set.
     pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);

@@ -23,6 +23,8 @@ pub enum Source {
     LogLink,
     /// An address of the machine changed.
     Addresses,
+    /// A device came or went.
+    Devices,
 }
 
 impl Source {
@@ -35,6 +37,7 @@ impl Source {
             Self::Notify(index) => (4, index),
             Self::LogLink => (5, 0),
             Self::Addresses => (6, 0),
+            Self::Devices => (7, 0),
         };
         kind << 32 | u64::from(number)
     }
@@ -49,6 +52,7 @@ impl Source {
             4 => Some(Self::Notify(number)),
             5 => Some(Self::LogLink),
             6 => Some(Self::Addresses),
+            7 => Some(Self::Devices),
             _ => None,
         }
     }
@@ -137,6 +141,7 @@ mod tests {
             Source::Notify(0),
             Source::LogLink,
             Source::Addresses,
+            Source::Devices,
         ] {
             assert_eq!(Source::decode(source.encode()), Some(source));
         }

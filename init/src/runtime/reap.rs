@@ -1,5 +1,7 @@
 //! The one `waitpid(-1)`: ends of children become events, orphans vanish.
 
+use std::path::Path;
+
 use gokrazy_sys::process::{self, ChildEnd};
 
 use super::event_loop::Runtime;
@@ -59,6 +61,7 @@ impl Runtime {
             return ending;
         };
         if let Some(why) = slot.start_error.take() {
+            self.forget_lost_diversion(index);
             return Ending::StartFailed(why);
         }
         let kills = slot
@@ -71,6 +74,18 @@ impl Runtime {
             return Ending::OutOfMemory;
         }
         ending
+    }
+
+    /// A diversion lasts as long as its program.
+    fn forget_lost_diversion(&mut self, index: usize) {
+        let Some(entry) = self.registry.entries().get(index) else {
+            return;
+        };
+        let program = entry.diverted.as_ref().and_then(|command| command.first());
+        let lost = program.is_some_and(|program| !Path::new(program).exists());
+        if lost && self.registry.drop_diversion(index) {
+            self.complain(index, "the diversion's program is gone: back to its own");
+        }
     }
 
     fn log_end(&mut self, index: usize, ending: &Ending) {

@@ -15,7 +15,15 @@ use crate::workspace::Workspace;
 
 /// Programs with a manual, and the ways to ask each for help.
 const PROGRAMS: &[(&str, &[&[&str]])] = &[
-    ("init", &[&["--help"]]),
+    (
+        "init",
+        &[
+            &["--help"],
+            &["ctl", "--help"],
+            &["ctl", "start", "--help"],
+            &["ctl", "logs", "--help"],
+        ],
+    ),
     ("logd", &[&["--help"]]),
     ("web", &[&["--help"]]),
     ("dhcp", &[&["--help"]]),

@@ -1,0 +1,81 @@
+//! The hardware watchdog: reboots the machine when the supervisor's loop stands still.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::time::Duration;
+
+use gokrazy_core::paths;
+
+use crate::supervise::Moment;
+
+/// A Pi's watchdog takes at most 15 s and ignores more; ours asks for less.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often it is fed: three feedings may be late.
+const PERIOD: Duration = Duration::from_secs(4);
+
+/// How long to wait before looking for a device again, which a module may bring.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long to look for a device: a machine without one need not be woken for ever.
+const LOOK_FOR: Duration = Duration::from_secs(60);
+
+/// The watchdog, once there is one.
+#[derive(Debug)]
+pub struct Watchdog {
+    device: Option<File>,
+    next: Option<Moment>,
+}
+
+impl Watchdog {
+    /// A watchdog that has not been looked for.
+    pub fn new() -> Self {
+        Self {
+            device: None,
+            next: Some(Moment::ZERO),
+        }
+    }
+
+    /// When it wants to be fed.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.next
+    }
+
+    /// Feeds it, if it is time; opens it first, if it has come.
+    pub fn feed(&mut self, now: Moment) {
+        if self.next.is_none_or(|next| now < next) {
+            return;
+        }
+        if self.device.is_none() {
+            self.device = open();
+        }
+        self.next = match &mut self.device {
+            Some(device) => {
+                // Any byte but `V` feeds (watchdog-api); a device that refuses is tried again like a fed one.
+                let _ = device.write_all(b"1");
+                Some(now.saturating_add(PERIOD))
+            }
+            None => (now < LOOK_FOR).then(|| now.saturating_add(LOOK_AGAIN)),
+        };
+    }
+
+    /// Looks for the device again: devices came or went.
+    pub fn look_again(&mut self, now: Moment) {
+        if self.device.is_none() {
+            self.next = Some(now);
+        }
+    }
+}
+
+impl Default for Watchdog {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn open() -> Option<File> {
+    let device = OpenOptions::new().write(true).open(paths::WATCHDOG).ok()?;
+    // A device with a fixed timeout keeps its own.
+    let _ = gokrazy_sys::watchdog::set_timeout(&device, TIMEOUT);
+    Some(device)
+}

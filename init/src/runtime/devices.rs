@@ -1,0 +1,126 @@
+//! What the machine's PID 1 looks after beside services: devices that come, the watchdog, the machine's addresses.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use gokrazy_core::atomic::{self, Durability};
+use gokrazy_core::hotplug::Hotplug;
+use gokrazy_core::{ifaddr, paths};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+};
+
+use super::clock;
+use super::event_loop::Runtime;
+use super::options::Mode;
+use super::queue::Source;
+use crate::machine::watchdog::Watchdog;
+
+/// What a machine has and a container has not; empty for the latter.
+#[derive(Debug, Default)]
+pub struct Devices {
+    /// The kernel's announcements of devices.
+    pub hotplug: Option<Hotplug>,
+    /// The hardware watchdog.
+    pub watchdog: Option<Watchdog>,
+}
+
+/// Tells that an address changed.
+#[derive(Debug)]
+pub struct AddressWatch {
+    socket: OwnedFd,
+}
+
+/// linux/rtnetlink.h: groups of messages on IPv4 and IPv6 addresses.
+const GROUPS: u32 = 0x10 | 0x100;
+
+impl AddressWatch {
+    /// Listens for changes.
+    ///
+    /// # Errors
+    /// The errno of making the socket.
+    pub fn open() -> std::io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            flags,
+            SockProtocol::NetlinkRoute,
+        )?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+        Ok(Self { socket })
+    }
+
+    /// Its descriptor.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Takes in all changes; what they say is of no interest, and one that overflowed the buffer is one like any.
+    pub fn drain(&self) {
+        let mut buffer = [0; 4096];
+        while recv(
+            self.socket.as_raw_fd(),
+            &mut buffer,
+            MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC,
+        )
+        .is_ok_and(|length| length > 0)
+        {}
+    }
+}
+
+/// Brings `<run-dir>/addresses` up to date; a file that says the same already is left alone, since its readers wake up.
+///
+/// # Errors
+/// What was tried, for people.
+pub fn publish_addresses(run_dir: &Path) -> Result<(), String> {
+    let addresses =
+        ifaddr::interface_addresses().map_err(|error| format!("list addresses: {error}"))?;
+    let path = run_dir.join(paths::ADDRESSES);
+    let text = addresses.render();
+    if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    atomic::replace(&path, text.as_bytes(), 0o644, Durability::Volatile)
+        .map_err(|error| format!("{error}: {}", error.io_error()))
+}
+
+impl Runtime {
+    pub(super) fn watch_devices(&mut self) {
+        if let Some(hotplug) = &self.devices.hotplug {
+            let _ = self.queue.add(hotplug, Source::Devices);
+        }
+        if self.options.mode == Mode::Guest {
+            return;
+        }
+        let watch = AddressWatch::open().and_then(|watch| {
+            self.queue.add(watch.fd(), Source::Addresses)?;
+            Ok(watch)
+        });
+        match watch {
+            Ok(watch) => self.addresses = Some(watch),
+            Err(error) => self
+                .journal
+                .warn(format_args!("listen for addresses: {error}")),
+        }
+        self.on_addresses();
+    }
+
+    pub(super) fn on_addresses(&mut self) {
+        if let Some(watch) = &self.addresses {
+            watch.drain();
+        }
+        if self.options.mode == Mode::Machine
+            && let Err(why) = publish_addresses(&self.options.run_dir)
+        {
+            self.journal.warn(why);
+        }
+    }
+
+    pub(super) fn on_devices(&mut self) {
+        let changed = self.devices.hotplug.as_ref().is_some_and(Hotplug::handle);
+        if let Some(watchdog) = self.devices.watchdog.as_mut().filter(|_| changed) {
+            watchdog.look_again(clock::boot());
+        }
+    }
+}

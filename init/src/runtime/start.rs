@@ -1,0 +1,56 @@
+//! What is set up once, before the loop: signals, limits, the kernel log.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+
+use gokrazy_core::paths;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::options::Mode;
+
+/// Blocks what comes by the queue from now on; everything else keeps its default, which PID 1 ignores.
+pub(super) fn take_signals() -> io::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [
+        Signal::SIGCHLD,
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGPWR,
+    ] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    Ok(SignalFd::with_flags(
+        &set,
+        SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
+    )?)
+}
+
+/// Four descriptors for each service add up; returns the limits that services get back.
+pub(super) fn raise_open_files() -> Option<(u64, u64)> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    Some((soft, hard))
+}
+
+/// The kernel log is the machine's, not a container's.
+pub(super) fn open_kernel_log(mode: Mode) -> Option<File> {
+    let open = || {
+        let mut options = File::options();
+        options
+            .read(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open(paths::KMSG)
+            .ok()
+    };
+    match mode {
+        Mode::Machine => open(),
+        Mode::Guest => None,
+    }
+}

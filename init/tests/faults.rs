@@ -1,0 +1,253 @@
+//! What goes wrong around init, and leaves it standing.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod common;
+
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
+
+use common::{Init, Setup, sh};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket,
+};
+
+/// A service that can still be started, stopped and read is proof enough that init works.
+#[track_caller]
+fn check_alive(init: &Init) {
+    init.ctl_ok(&["restart", "alive"]);
+    init.ctl_ok(&["stop", "alive"]);
+    init.ctl_ok(&["start", "alive"]);
+    init.until_logged("alive", "here");
+}
+
+fn alive() -> String {
+    sh("alive", "echo here; exec sleep 1000", "")
+}
+
+#[test]
+fn a_killed_logd_comes_back_and_loses_nothing() {
+    let script = "i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); sleep 0.001; done; echo done; exec sleep 1000";
+    let init = Init::start("logd", &sh("a", script, "log-max = '1M'"));
+    init.until_logged("a", "line 100");
+    for _ in 0..3 {
+        let old = init.status("logd")["pid"].as_i64().unwrap();
+        init.ctl_ok(&["signal", "logd", "KILL"]);
+        init.until("a new logd", || {
+            init.status("logd")["pid"]
+                .as_i64()
+                .filter(|pid| *pid != old)
+        });
+    }
+    init.until_logged("a", "done");
+    let log = init.log("a");
+    for n in 0..2000 {
+        assert!(log.contains(&format!("line {n}")), "line {n} is lost");
+    }
+}
+
+#[test]
+fn few_descriptors_delay_services_and_nothing_else() {
+    let services: String = (0..20)
+        .map(|n| {
+            sh(
+                &format!("s{n}"),
+                "exec sleep 1000",
+                "restart-delay = '50ms'",
+            )
+        })
+        .collect();
+    let setup = Setup {
+        before: &["prlimit", "--nofile=40:40"],
+        ..Setup::default()
+    };
+    let init = Init::start_with("emfile", &services, &setup);
+    init.until("a start to fail", || {
+        init.console().contains("no descriptors left").then_some(())
+    });
+    init.until_state("s0", "running");
+    init.ctl_ok(&["stop", "s0"]);
+    assert_eq!(init.state("s0"), "stopped");
+}
+
+#[test]
+fn a_full_run_folder_is_survived() {
+    let run = std::env::temp_dir().join(format!("in-full-{}/run", std::process::id()));
+    let prepare = format!("mount -t tmpfs -o size=256k tmpfs {}", run.display());
+    let setup = Setup {
+        prepare: &prepare,
+        ..Setup::default()
+    };
+    let init = Init::start_with("full", &alive(), &setup);
+    let inside = init.run_dir();
+    let filler = inside.join("filler");
+    init.until("the folder to be full", || {
+        use std::io::Write;
+        let file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&filler);
+        file.unwrap().write_all(&[0; 4096]).is_err().then_some(())
+    });
+    let old = init.status("alive")["pid"].as_i64();
+    assert_eq!(
+        init.ctl(&["restart", "alive", "--no-wait"]).status.code(),
+        Some(0)
+    );
+    init.until("init to complain", || {
+        init.console().contains("trying again").then_some(())
+    });
+    std::fs::remove_file(&filler).unwrap();
+    init.until("the state of a new process", || {
+        let status = init.status("alive");
+        (status["state"] == "running" && status["pid"].as_i64() != old).then_some(())
+    });
+}
+
+#[test]
+fn malformed_greedy_and_silent_clients_cost_themselves() {
+    let init = Init::start("fuzz", &alive());
+    init.until_state("alive", "running");
+    let path = init.run_dir().join("control.sock");
+    let client = || {
+        let fd = socket(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )
+        .unwrap();
+        connect(fd.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        fd
+    };
+    let silent: Vec<_> = (0..100).map(|_| client()).collect();
+    let mut seed = 1_u64;
+    for _ in 0..300 {
+        let one = client();
+        let length = usize::try_from(seed % 40_000).unwrap();
+        let bytes: Vec<u8> = (0..length)
+            .map(|_| {
+                seed = seed
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                (seed >> 56) as u8
+            })
+            .collect();
+        let _ = send(
+            one.as_raw_fd(),
+            &bytes,
+            MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
+        );
+        seed = seed.wrapping_add(977);
+    }
+    // Asks and never reads the answers.
+    let greedy = client();
+    for _ in 0..2000 {
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        let _ = send(
+            greedy.as_raw_fd(),
+            b"request=signal\nname=alive\nsignal=URG\n",
+            flags,
+        );
+    }
+    check_alive(&init);
+    drop(silent);
+}
+
+#[test]
+fn rubbish_on_a_notify_socket_is_passed_over_and_strangers_are_not_believed() {
+    let init = Init::start(
+        "notify",
+        &(alive() + &sh("a", "exec sleep 1000", "notify = true")),
+    );
+    init.until("the socket", || {
+        init.run_dir().join("notify/a").exists().then_some(())
+    });
+    let socket = UnixDatagram::unbound().unwrap();
+    let to = init.run_dir().join("notify/a");
+    for datagram in [
+        &b""[..],
+        b"\0",
+        b"READY",
+        &[0xff; 8192],
+        b"WATCHDOG=trigger",
+        b"READY=1",
+    ] {
+        let _ = socket.send_to(datagram, &to);
+    }
+    check_alive(&init);
+    assert_eq!(
+        init.state("a"),
+        "starting",
+        "the test is no process of the service"
+    );
+}
+
+#[test]
+fn a_flood_leaves_pid_1_flat_and_the_log_bounded() {
+    let flood = "exec yes 0123456789012345678901234567890123456789012345678901234567890123";
+    let init = Init::start("flood", &(alive() + &sh("a", flood, "log-max = '128K'")));
+    init.until("many lines", || (init.log("a").len() > 200).then_some(()));
+    let before = ticks(init.pid());
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let used = ticks(init.pid()) - before;
+    assert!(used <= 2, "PID 1 used {used} ticks of 10 ms");
+    let folder = init.run_dir().join("log/a");
+    let size: u64 = std::fs::read_dir(folder)
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+        .sum();
+    assert!(size <= 128 * 1024, "{size}");
+    check_alive(&init);
+}
+
+/// Processor time of a process, user and system, in ticks (proc_pid_stat(5), fields 14 and 15).
+fn ticks(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn endless_output_without_a_line_break_is_bounded() {
+    let init = Init::start(
+        "endless",
+        &(alive() + &sh("a", "exec cat /dev/zero", "log-max = '64K'")),
+    );
+    init.until_logged("a", "\0");
+    let logd = init.status("logd");
+    assert_eq!(logd["state"], "running");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let folder = init.run_dir().join("log/a");
+    let size: u64 = std::fs::read_dir(folder)
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+        .sum();
+    assert!(size <= 64 * 1024, "{size}");
+    check_alive(&init);
+}
+
+#[test]
+fn each_signal_to_end_ends() {
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGPWR,
+    ] {
+        let mut init = Init::start("signals", &alive());
+        init.until_state("alive", "running");
+        init.signal(Signal::SIGHUP);
+        init.signal(signal);
+        assert_eq!(init.wait(), Some(0), "{signal}");
+        assert!(!init.run_dir().join("control.sock").exists());
+    }
+}

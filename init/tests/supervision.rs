@@ -1,0 +1,299 @@
+//! Lives of services, with real processes in a PID namespace.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests measure time and fail by panicking"
+)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Init, sh};
+use nix::sys::signal::Signal;
+
+#[test]
+fn ends_are_answered_as_the_policy_says() {
+    let services = [
+        sh("zero", "exit 0", ""),
+        sh("peace", "exit 125", ""),
+        sh("fails", "exit 3", "restart-delay = '50ms'"),
+        sh("never", "exit 4", "restart = 'never'"),
+        sh("killed", "kill -9 $$", "restart = 'never'"),
+        "[[service]]\nname = 'absent'\ncommand = ['/nonexistent']\nrestart = 'never'\n".to_owned(),
+    ];
+    let init = Init::start("policy", &services.concat());
+    init.until_state("zero", "finished");
+    init.until_state("peace", "stopped");
+    let fails = init.until_state("fails", "crash-loop");
+    assert_eq!(fails["last_exit"], "exit status 3");
+    assert!(fails["failures"].as_u64().unwrap() >= 5, "{fails}");
+    assert_eq!(
+        init.until_state("never", "stopped")["last_exit"],
+        "exit status 4"
+    );
+    assert_eq!(
+        init.until_state("killed", "stopped")["last_exit"],
+        "signal 9 (KILL)"
+    );
+    let absent = init.until_state("absent", "stopped");
+    let want = "start failed: run /nonexistent: No such file or directory (os error 2)";
+    assert_eq!(absent["last_exit"], want);
+    assert_eq!(
+        absent["history"].as_array().unwrap().last().unwrap()["why"],
+        want
+    );
+}
+
+#[test]
+fn the_environment_is_gokrazys() {
+    let script = "echo first=$GOKRAZY_FIRST_START extra=$EXTRA home=$HOME cwd=$PWD; exit 1";
+    let init = Init::start(
+        "env",
+        &sh(
+            "a",
+            script,
+            "restart-delay = '10ms'\nenv = { EXTRA = 'x y' }",
+        ),
+    );
+    let home = init.folder.join("home/a");
+    init.until("two runs", || (init.log("a").len() >= 2).then_some(()));
+    let log = init.log("a");
+    let line = |first: &str| format!("first={first} extra=x y home={0} cwd={0}", home.display());
+    assert_eq!(log[..2], [line("1"), line("")]);
+}
+
+#[test]
+fn a_stop_takes_the_whole_tree_with_it() {
+    // A grandchild in a session of its own that ignores the signal, and a main process that ends at once.
+    let script = "setsid sh -c \"trap '' TERM; echo deaf; while :; do sleep 1; done\" & echo $!; \
+                  trap 'exit 0' TERM; while :; do sleep 0.1; done";
+    let init = Init::start("tree", &sh("a", script, "stop-timeout = '300ms'"));
+    init.until_logged("a", "deaf");
+    init.ctl_ok(&["stop", "a"]);
+    assert_eq!(init.state("a"), "stopped");
+    let left = descendants(init.pid());
+    assert!(
+        !left
+            .iter()
+            .any(|line| line.contains("sleep") || line.contains("trap")),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn a_main_process_that_ends_leaves_nothing_behind() {
+    let script = "setsid sh -c 'echo behind; exec sleep 1000' & sleep 0.3; exit 0";
+    let init = Init::start("behind", &sh("a", script, ""));
+    init.until_state("a", "finished");
+    init.until("the rest to go", || {
+        (!descendants(init.pid())
+            .iter()
+            .any(|line| line.contains("sleep")))
+        .then_some(())
+    });
+}
+
+/// The command lines of all processes in the namespace of `init`.
+fn descendants(init: i32) -> Vec<String> {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let ours = namespace(&init.to_string());
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().into_string().ok());
+    pids.filter(|pid| ours.is_some() && namespace(pid) == ours)
+        .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok())
+        .map(|line| line.replace('\0', " "))
+        .collect()
+}
+
+#[test]
+fn a_deaf_service_is_killed_after_its_patience() {
+    let script = "trap '' TERM; echo deaf; while :; do sleep 0.1; done";
+    let init = Init::start("deaf", &sh("a", script, "stop-timeout = '200ms'"));
+    init.until_logged("a", "deaf");
+    let begun = Instant::now();
+    init.ctl_ok(&["stop", "a"]);
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+    assert_eq!(init.status("a")["last_exit"], "signal 9 (KILL)");
+}
+
+#[test]
+fn services_start_in_order_and_stop_against_it() {
+    let talk = |name: &str, ready: &str| {
+        format!(
+            "{ready} trap 'echo {name} stops >&2; sleep 0.05; exit 0' TERM; while :; do sleep 0.02; done"
+        )
+    };
+    let services = [
+        sh("shop", &talk("shop", ""), "wait-for = ['service:db']"),
+        sh(
+            "db",
+            &talk(
+                "db",
+                "sleep 0.3; systemd-notify --ready 2>/dev/null || \
+            python3 -c \"import os,socket; s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM); s.sendto(b'READY=1',os.environ['NOTIFY_SOCKET'])\";",
+            ),
+            "notify = true",
+        ),
+    ];
+    let mut init = Init::start("order", &services.concat());
+    assert_eq!(init.state("shop"), "waiting");
+    assert_eq!(init.status("shop")["waiting_for"][0], "service:db");
+    init.until_state("shop", "running");
+    assert_eq!(init.state("db"), "running");
+    init.signal(Signal::SIGTERM);
+    assert_eq!(init.wait(), Some(0));
+    let console = init.console();
+    let at = |text: &str| {
+        console
+            .find(text)
+            .unwrap_or_else(|| unreachable!("{text} in {console}"))
+    };
+    assert!(
+        at("shop: exit status 0") < at("db: exit status 0"),
+        "{console}"
+    );
+}
+
+#[test]
+fn fifty_services_stop_in_parallel() {
+    let services: String = (0..50)
+        .map(|n| sh(&format!("s{n}"), "exec sleep 1000", ""))
+        .collect();
+    let mut init = Init::start("fifty", &services);
+    for n in 0..50 {
+        init.until_state(&format!("s{n}"), "running");
+    }
+    let begun = Instant::now();
+    init.signal(Signal::SIGTERM);
+    assert_eq!(init.wait(), Some(0));
+    // The budget is 0.45 s for a release build alone on the machine; this guards against stopping one by one.
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn ten_thousand_orphans_are_reaped() {
+    // They all end as children of a shell that never waits, and come to us as zombies when it is killed.
+    let many = "i=0; while [ $i -lt 10000 ]; do : & i=$((i+1)); done; kill -9 $$";
+    let script = format!(
+        "sh -c \"{}\"; echo made; exec sleep 1000",
+        many.replace('$', "\\$")
+    );
+    let init = Init::start("orphans", &sh("a", &script, ""));
+    init.until_logged("a", "made");
+    init.until("no zombie", || {
+        let stat =
+            |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let children =
+            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", init.pid())).unwrap();
+        let zombies = children
+            .split_whitespace()
+            .filter(|pid| stat(pid).contains(") Z "))
+            .count();
+        (zombies == 0 && children.split_whitespace().count() < 10).then_some(())
+    });
+    assert_eq!(init.state("a"), "running");
+}
+
+#[test]
+fn a_silent_watchdog_is_answered() {
+    let init = Init::start(
+        "watchdog",
+        &sh(
+            "a",
+            "exec sleep 1000",
+            "watchdog = '300ms'\nrestart = 'never'",
+        ),
+    );
+    let status = init.until_state("a", "stopped");
+    assert_eq!(status["last_exit"], "watchdog: silent for 300ms");
+}
+
+#[test]
+fn requests_are_answered_with_exact_exit_codes() {
+    let init = Init::start(
+        "codes",
+        &(sh("a", "exec sleep 1000", "") + &sh("m", "exec sleep 1000", "start = 'manual'")),
+    );
+    init.until_state("a", "running");
+    let code = |words: &[&str]| init.ctl(words).status.code();
+    assert_eq!(init.state("m"), "stopped");
+    assert_eq!(code(&["start", "m"]), Some(0));
+    assert_eq!(init.state("m"), "running");
+    assert_eq!(code(&["start", "m"]), Some(0), "it runs already");
+    assert_eq!(code(&["stop", "m"]), Some(0));
+    assert_eq!(init.state("m"), "stopped");
+    let before = init.status("a")["pid"].clone();
+    assert_eq!(code(&["restart", "a"]), Some(0));
+    assert_ne!(init.status("a")["pid"], before);
+    assert_eq!(code(&["status", "none"]), Some(4));
+    assert_eq!(code(&["start", "none"]), Some(4));
+    assert_eq!(code(&["signal", "m", "HUP"]), Some(1));
+    assert_eq!(code(&["signal", "a", "NOPE"]), Some(1));
+    assert_eq!(code(&["explode"]), Some(2));
+    assert_eq!(code(&["stop", "logd"]), Some(1));
+    assert_eq!(code(&["signal", "a", "KILL"]), Some(0));
+    init.until("a to be killed", || {
+        (init.status("a")["last_exit"] == "signal 9 (KILL)").then_some(())
+    });
+    let elsewhere = init.folder.join("elsewhere");
+    let lost = std::process::Command::new(env!("CARGO_BIN_EXE_init"))
+        .args(["ctl", "status", "--run-dir"])
+        .arg(elsewhere)
+        .output()
+        .unwrap();
+    assert_eq!(lost.status.code(), Some(3));
+}
+
+#[test]
+fn a_diversion_runs_in_a_services_place_until_its_program_is_gone() {
+    let init = Init::start(
+        "divert",
+        &sh(
+            "a",
+            "echo original; exec sleep 1000",
+            "restart-delay = '10ms'",
+        ),
+    );
+    init.until_logged("a", "original");
+    let program = init.folder.join("other");
+    common::write(&program, "#!/bin/sh\necho diverted $1\nexec sleep 1000\n");
+    std::fs::set_permissions(
+        &program,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let path = program.to_str().unwrap();
+    init.ctl_ok(&["divert", "a", path, "--", "--word"]);
+    init.until_logged("a", "diverted --word");
+    assert_eq!(init.status("a")["diverted"], format!("{path} --word"));
+    std::fs::remove_file(&program).unwrap();
+    let _ = init.ctl(&["restart", "a"]);
+    init.until("the original again", || {
+        (init
+            .log("a")
+            .iter()
+            .filter(|line| *line == "original")
+            .count()
+            == 2)
+            .then_some(())
+    });
+    assert!(init.status("a")["diverted"].is_null());
+}
+
+#[test]
+fn a_broken_table_stops_nobody_and_is_named() {
+    let services = "[[service]]\nname = 'bad'\ncolour = 'red'\ncommand = ['/x']\n".to_owned()
+        + &sh("good", "exec sleep 1000", "");
+    let init = Init::start("broken", &services);
+    init.until_state("good", "running");
+    let console = init.console();
+    assert!(
+        console.contains("services.toml:3: unknown field `colour`"),
+        "{console}"
+    );
+}
