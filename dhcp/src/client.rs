@@ -3,6 +3,7 @@
 //! The shell around [`Machine`]: it feeds it with packets and link changes, and does what it says.
 
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use gokrazy_core::lease::{Lease, Method};
@@ -15,6 +16,9 @@ use crate::machine::{Action, Ending, Event, Machine, Memory, Profile, Route};
 use crate::message::{self, ClasslessRoutes, Identity};
 use crate::moment::{Moment, earlier};
 use crate::plan::{self, PROTOCOL, Standing, Target, Wish};
+use crate::publish::contribution;
+use crate::resolver::Contribution;
+use crate::router_dns::RouterDns;
 use crate::store::{self, Circumstances};
 use crate::system;
 use crate::terms::Grant;
@@ -39,6 +43,7 @@ pub struct Client {
     machine: Machine,
     link_local: LinkLocal,
     identity: Identity,
+    router_dns: RouterDns,
     wire: Wire,
     standing: Standing,
     metric: u32,
@@ -69,6 +74,7 @@ impl Client {
             index: link.index,
             machine: Machine::new(profile, memory, system::now()),
             link_local: LinkLocal::new(mac),
+            router_dns: RouterDns::default(),
             wire: Wire::new(link.index, mac),
             metric: 0,
             standing: Standing::Demoted,
@@ -131,9 +137,29 @@ impl Client {
         self.metric
     }
 
+    /// What it adds to the resolver configuration.
+    pub fn contribution(&self) -> Contribution {
+        let mut contribution = self.lease.as_ref().map(contribution).unwrap_or_default();
+        let servers = self.router_dns.servers().into_iter();
+        contribution
+            .servers
+            .extend(servers.map(|server| match server.is_unicast_link_local() {
+                true => format!("{server}%{}", self.name),
+                false => server.to_string(),
+            }));
+        contribution.search.extend(self.router_dns.search());
+        contribution
+    }
+
+    /// Takes what a router has said beyond the kernel's concerns.
+    pub fn on_router_option(&mut self, option: &[u8], world: &mut World) {
+        world.resolver_changed |= self.router_dns.take(option, system::now());
+    }
+
     /// When [`Client::on_deadline`] is due.
     pub fn deadline(&self) -> Option<Moment> {
         let own = earlier(self.machine.deadline(), self.link_local.deadline());
+        let own = earlier(own, self.router_dns.deadline());
         earlier(own, self.reassert_at)
     }
 
@@ -157,6 +183,7 @@ impl Client {
         if self.machine.deadline().is_some_and(|at| at <= now) {
             self.on(Event::Deadline, world);
         }
+        world.resolver_changed |= self.router_dns.expire(now);
         let actions = self.link_local.on_deadline(now, &mut world.chance);
         self.follow(actions, world);
     }
@@ -209,6 +236,7 @@ impl Client {
         match standing {
             Standing::Full => self.on(Event::LinkUp, world),
             Standing::Demoted => {
+                world.resolver_changed |= self.router_dns.clear();
                 world.log.event(&self.name, "carrier lost");
                 self.on(Event::LinkDown, world);
             }
@@ -351,7 +379,9 @@ impl Client {
                 world.log.detail(&self.name, format!("send {request:?}"));
                 let bytes = message::encode(&request, &self.identity);
                 let sent = match route {
-                    Route::Broadcast(source) => self.wire.broadcast(source, &bytes),
+                    Route::Broadcast(source) => {
+                        self.wire.broadcast(world.sender.as_fd(), source, &bytes)
+                    }
                     Route::Unicast(server) => {
                         self.wire
                             .unicast(&self.name, request.client, server, &bytes)
@@ -362,7 +392,7 @@ impl Client {
                 }
             }
             Action::Arp(arp) => {
-                if let Err(error) = self.wire.send_arp(&arp) {
+                if let Err(error) = self.wire.send_arp(world.sender.as_fd(), &arp) {
                     world.log.detail(&self.name, format!("send ARP: {error}"));
                 }
             }

@@ -18,7 +18,6 @@ use crate::config::{Config, Goal};
 use crate::links;
 use crate::log::{Log, Verbosity};
 use crate::moment::{Moment, earlier};
-use crate::publish::contribution;
 use crate::system::{self, Alarm};
 use crate::world::{Outcome, World};
 
@@ -54,16 +53,16 @@ pub fn run(config: Config) -> Result<u8> {
         Verbosity::Events
     };
     let log = Log { verbosity };
-    check_privileges()?;
+    let world = World::new(config, log)?;
     let signals = block_signals().context("block signals")?;
     // The monitor before the list, so that nothing falls between.
-    let monitor = Monitor::open(Groups::Ipv4).context("open netlink monitor")?;
-    let give_up_at = match config.goal {
+    let monitor = Monitor::open(Groups::Both).context("open netlink monitor")?;
+    let give_up_at = match world.config.goal {
         Goal::Serve => None,
         Goal::Once(timeout) | Goal::Offer(timeout) => Some(system::now().after(timeout)),
     };
     let mut daemon = Daemon {
-        world: World::new(config, log)?,
+        world,
         clients: Vec::new(),
         monitor,
         signals,
@@ -73,20 +72,6 @@ pub fn run(config: Config) -> Result<u8> {
     daemon.list_links().context("list interfaces")?;
     daemon.say_what_is_missing();
     daemon.serve()
-}
-
-/// A clear word at once is better than a client that can neither send nor configure.
-fn check_privileges() -> Result<()> {
-    match gokrazy_sys::packet::open() {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => bail!(
-            "not permitted to open packet sockets: run as root, or with the capabilities CAP_NET_ADMIN, CAP_NET_RAW \
-             and CAP_NET_BIND_SERVICE"
-        ),
-        Err(error) => {
-            Err(error).context("open packet socket (does the kernel lack CONFIG_PACKET?)")
-        }
-    }
 }
 
 fn block_signals() -> nix::Result<SignalFd> {
@@ -178,7 +163,7 @@ impl Daemon {
                 .and_then(|number| Signal::try_from(number).ok())
             {
                 Some(Signal::SIGTERM | Signal::SIGINT) => return Ok(true),
-                Some(Signal::SIGUSR1) => {
+                Some(Signal::SIGUSR1 | Signal::SIGHUP) => {
                     for client in &mut self.clients {
                         client.renew(&mut self.world);
                     }
@@ -206,7 +191,18 @@ impl Daemon {
                         client.reassert_soon();
                     }
                 }
-                NetlinkEvent::Address(_) | NetlinkEvent::RouterOption { .. } => {}
+                NetlinkEvent::RouterOption {
+                    interface, option, ..
+                } => {
+                    let client = self
+                        .clients
+                        .iter_mut()
+                        .find(|client| client.index == *interface);
+                    if let Some(client) = client {
+                        client.on_router_option(option, &mut self.world);
+                    }
+                }
+                NetlinkEvent::Address(_) | NetlinkEvent::Inet6Flags { .. } => {}
             }
         }
         Ok(())
@@ -286,8 +282,8 @@ impl Daemon {
         }
         let mut ordered: Vec<&Client> = self.clients.iter().collect();
         ordered.sort_by_key(|client| client.metric());
-        let leases = ordered.iter().filter_map(|client| client.lease());
-        let mut contributions: Vec<_> = leases.map(contribution).collect();
+        let mut contributions: Vec<_> =
+            ordered.iter().map(|client| client.contribution()).collect();
         let ours: Vec<&str> = self
             .clients
             .iter()

@@ -8,6 +8,7 @@
 //! | [`config`] | flags, checked; pure |
 //! | [`machine`], [`exchange`], [`conflict`], [`link_local`] | RFC 2131, its retransmissions, RFC 5227, RFC 3927; pure |
 //! | [`message`], [`terms`], [`names`] | bytes to checked values; pure |
+//! | [`router_dns`] | what routers say of name servers (RFC 8106); pure |
 //! | [`frame`], [`filter`] | packets around them, and which of those wake us; pure |
 //! | [`plan`], [`resolver`], [`links`] | the kernel state and the text of resolv.conf that follow; pure |
 //! | [`moment`] | time and chance as arguments; pure |
@@ -33,6 +34,7 @@ pub mod names;
 pub mod plan;
 pub mod publish;
 pub mod resolver;
+pub mod router_dns;
 pub mod store;
 pub mod system;
 pub mod terms;

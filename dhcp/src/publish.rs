@@ -134,9 +134,14 @@ impl Publisher {
 
 /// What a published lease contributes to the resolver configuration.
 pub fn contribution(lease: &Lease) -> Contribution {
+    // Without a search list the domain is one.
+    let search = match &lease.domain {
+        Some(domain) if lease.search.is_empty() => vec![domain.clone()],
+        Some(_) | None => lease.search.clone(),
+    };
     let mut contribution = Contribution {
         domain: lease.domain.clone(),
-        search: lease.search.clone(),
+        search,
         ..Contribution::default()
     };
     contribution.add_servers(&lease.dns);

@@ -1,8 +1,9 @@
 //! The sockets of one interface: packet sockets for what is sent before an address is ours, a UDP socket for what is
 //! sent from it.
 //!
-//! A packet socket is open only while a reply is awaited or an address watched, and its filter lets through nothing
-//! else, so that nobody on the network can wake an idle client.
+//! A packet socket hears only the reply that is awaited or the address that is watched; its filter lets through
+//! nothing else, so that nobody on the network can wake an idle client.
+//! What is sent by broadcast leaves by a socket that all clients share and that hears nothing.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -27,9 +28,44 @@ const BATCH: usize = 16;
 pub struct Wire {
     interface: u32,
     mac: [u8; 6],
-    replies: Option<(u32, OwnedFd)>,
-    claims: Option<(Ipv4Addr, OwnedFd)>,
+    replies: Ear<u32>,
+    claims: Ear<Ipv4Addr>,
     unicast: Option<OwnedFd>,
+}
+
+/// A packet socket and what it listens to.
+///
+/// It is opened when first needed and then kept, deaf, while it has nothing to hear: to close one, the kernel waits
+/// for all its processors, which takes longer than a whole exchange of messages.
+#[derive(Debug)]
+struct Ear<T> {
+    socket: Option<OwnedFd>,
+    topic: Option<T>,
+}
+
+impl<T: PartialEq> Ear<T> {
+    fn new() -> Self {
+        Self {
+            socket: None,
+            topic: None,
+        }
+    }
+
+    /// Listens to `topic` by way of its `filter`, or to nothing.
+    fn listen(
+        &mut self,
+        topic: Option<T>,
+        filter: &[packet::Instruction],
+        open: impl FnOnce(&[packet::Instruction]) -> io::Result<OwnedFd>,
+    ) -> io::Result<()> {
+        match &self.socket {
+            Some(socket) => packet::attach_filter(socket.as_fd(), filter)?,
+            None if topic.is_some() => self.socket = Some(open(filter)?),
+            None => {}
+        }
+        self.topic = topic;
+        Ok(())
+    }
 }
 
 impl Wire {
@@ -38,8 +74,8 @@ impl Wire {
         Self {
             interface,
             mac,
-            replies: None,
-            claims: None,
+            replies: Ear::new(),
+            claims: Ear::new(),
             unicast: None,
         }
     }
@@ -49,24 +85,13 @@ impl Wire {
     /// # Errors
     /// The errno of opening or filtering the socket.
     pub fn await_replies(&mut self, xid: Option<u32>) -> io::Result<()> {
-        if self.replies.as_ref().map(|(held, _)| *held) == xid {
+        if self.replies.topic == xid {
             return Ok(());
         }
         self.unicast = None;
-        let Some(xid) = xid else {
-            self.replies = None;
-            return Ok(());
-        };
-        let filter = filter::reply(xid, self.mac);
-        let socket = match self.replies.take() {
-            Some((_, socket)) => {
-                packet::attach_filter(socket.as_fd(), &filter)?;
-                socket
-            }
-            None => self.open(packet::IPV4, &filter)?,
-        };
-        self.replies = Some((xid, socket));
-        Ok(())
+        let filter = xid.map_or_else(filter::nothing, |xid| filter::reply(xid, self.mac));
+        let open = |filter: &[packet::Instruction]| open(packet::IPV4, self.interface, filter);
+        self.replies.listen(xid, &filter, open)
     }
 
     /// Listens to claims on `address`, or to none.
@@ -74,50 +99,38 @@ impl Wire {
     /// # Errors
     /// The errno of opening or filtering the socket.
     pub fn watch(&mut self, address: Option<Ipv4Addr>) -> io::Result<()> {
-        if self.claims.as_ref().map(|(held, _)| *held) == address {
+        if self.claims.topic == address {
             return Ok(());
         }
-        self.claims = None;
-        if let Some(address) = address {
-            let filter = filter::claims(address, self.mac);
-            self.claims = Some((address, self.open(packet::ARP, &filter)?));
-        }
-        Ok(())
-    }
-
-    /// Filter first, then bind: nothing unfiltered is ever queued.
-    fn open(&self, protocol: u16, filter: &[packet::Instruction]) -> io::Result<OwnedFd> {
-        let socket = packet::open()?;
-        packet::attach_filter(socket.as_fd(), filter)?;
-        packet::enable_auxiliary_data(socket.as_fd())?;
-        packet::bind(socket.as_fd(), protocol, self.interface)?;
-        Ok(socket)
+        let filter =
+            address.map_or_else(filter::nothing, |address| filter::claims(address, self.mac));
+        let open = |filter: &[packet::Instruction]| open(packet::ARP, self.interface, filter);
+        self.claims.listen(address, &filter, open)
     }
 
     /// The descriptors to wait for.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let replies = self.replies.iter().map(|(_, socket)| socket.as_fd());
-        replies.chain(self.claims.iter().map(|(_, socket)| socket.as_fd()))
+        let sockets = self.replies.socket.iter().chain(&self.claims.socket);
+        sockets.map(AsFd::as_fd)
     }
 
     /// The DHCP messages that have arrived, free of their headers; unsound packets are dropped.
     pub fn replies(&self) -> Vec<Vec<u8>> {
-        let Some((_, socket)) = &self.replies else {
-            return Vec::new();
-        };
         let mut messages = Vec::new();
-        receive(socket, |packet, checksum| {
-            if let Ok(message) = frame::unwrap(packet, checksum) {
-                messages.push(message.to_vec());
-            }
-        });
+        if let Some(socket) = &self.replies.socket {
+            receive(socket, |packet, checksum| {
+                if let Ok(message) = frame::unwrap(packet, checksum) {
+                    messages.push(message.to_vec());
+                }
+            });
+        }
         messages
     }
 
     /// The ARP packets that have arrived.
     pub fn claims(&self) -> Vec<Arp> {
         let mut packets = Vec::new();
-        if let Some((_, socket)) = &self.claims {
+        if let Some(socket) = &self.claims.socket {
             receive(socket, |packet, _| packets.extend(Arp::decode(packet)));
         }
         packets
@@ -127,26 +140,31 @@ impl Wire {
     ///
     /// # Errors
     /// The kernel's errno.
-    pub fn broadcast(&self, source: Ipv4Addr, message: &[u8]) -> io::Result<()> {
+    pub fn broadcast(
+        &self,
+        sender: BorrowedFd<'_>,
+        source: Ipv4Addr,
+        message: &[u8],
+    ) -> io::Result<()> {
         let packet = frame::wrap(source, Ipv4Addr::BROADCAST, message);
-        self.send(packet::IPV4, &packet)
+        packet::send(
+            sender,
+            &packet,
+            packet::IPV4,
+            self.interface,
+            packet::BROADCAST,
+        )
     }
 
     /// Sends an ARP packet to all on the link.
     ///
     /// # Errors
     /// The kernel's errno.
-    pub fn send_arp(&self, arp: &Arp) -> io::Result<()> {
-        self.send(packet::ARP, &arp.encode())
-    }
-
-    fn send(&self, protocol: u16, bytes: &[u8]) -> io::Result<()> {
-        // A socket that is not bound hears nothing, and can send.
-        let socket = packet::open()?;
+    pub fn send_arp(&self, sender: BorrowedFd<'_>, arp: &Arp) -> io::Result<()> {
         packet::send(
-            socket.as_fd(),
-            bytes,
-            protocol,
+            sender,
+            &arp.encode(),
+            packet::ARP,
             self.interface,
             packet::BROADCAST,
         )
@@ -175,6 +193,15 @@ impl Wire {
         self.unicast = Some(socket);
         sent.map(|_| ()).map_err(io::Error::from)
     }
+}
+
+/// Filter first, then bind: nothing unfiltered is ever queued.
+fn open(protocol: u16, interface: u32, filter: &[packet::Instruction]) -> io::Result<OwnedFd> {
+    let socket = packet::open()?;
+    packet::attach_filter(socket.as_fd(), filter)?;
+    packet::enable_auxiliary_data(socket.as_fd())?;
+    packet::bind(socket.as_fd(), protocol, interface)?;
+    Ok(socket)
 }
 
 fn open_unicast(name: &str, source: Ipv4Addr) -> io::Result<OwnedFd> {

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use gokrazy_core::lease::Lease;
 use gokrazy_netlink::Handle;
 
@@ -43,6 +44,8 @@ pub struct World {
     pub config: Config,
     /// Requests to the kernel.
     pub netlink: Handle,
+    /// Sends packets by any interface, and hears nothing.
+    pub sender: OwnedFd,
     /// Published files.
     pub publisher: Publisher,
     /// The command of `--on-change`.
@@ -64,8 +67,10 @@ impl World {
     /// Opens what clients share.
     ///
     /// # Errors
-    /// The netlink socket cannot be opened.
+    /// Privileges are missing, or the netlink socket cannot be opened.
     pub fn new(config: Config, log: Log) -> Result<Self> {
+        // First of all: a clear word is better than a client that can neither send nor configure.
+        let sender = open_sender()?;
         let publisher = match config.goal {
             Goal::Offer(_) => Publisher::silent(log),
             Goal::Serve | Goal::Once(_) => {
@@ -74,6 +79,7 @@ impl World {
             }
         };
         Ok(Self {
+            sender,
             netlink: Handle::open().context("open netlink socket")?,
             hooks: Hooks::new(config.on_change.clone()),
             publisher,
@@ -200,6 +206,19 @@ impl World {
             Err(error) => self
                 .log
                 .event(name, format!("remove {}: {error}", path.display())),
+        }
+    }
+}
+
+fn open_sender() -> Result<OwnedFd> {
+    match gokrazy_sys::packet::open() {
+        Ok(socket) => Ok(socket),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => bail!(
+            "not permitted to open packet sockets: run as root, or with the capabilities CAP_NET_ADMIN, CAP_NET_RAW \
+             and CAP_NET_BIND_SERVICE"
+        ),
+        Err(error) => {
+            Err(error).context("open packet socket (does the kernel lack CONFIG_PACKET?)")
         }
     }
 }

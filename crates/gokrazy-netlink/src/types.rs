@@ -115,6 +115,13 @@ pub enum Event {
     Link(Link),
     /// The link with this index is gone.
     LinkGone(u32),
+    /// The IPv6 flags of a link changed (`IF_RA_*` and others): a router has spoken.
+    Inet6Flags {
+        /// Index of the interface.
+        interface: u32,
+        /// The flags now.
+        flags: u32,
+    },
     /// An address was added or changed.
     Address(Address),
     /// An address was removed.
@@ -138,6 +145,13 @@ impl Event {
     /// The event that a message tells of, if it is one of ours.
     pub fn decode(message: &Message<'_>) -> Option<Self> {
         match message.kind {
+            libc::RTM_NEWLINK if is_family(message.body, libc::AF_INET6) => {
+                let link = Link::decode(message.body)?;
+                Some(Self::Inet6Flags {
+                    interface: link.index,
+                    flags: link.inet6_flags?,
+                })
+            }
             libc::RTM_NEWLINK => Link::decode(message.body).map(Self::Link),
             libc::RTM_DELLINK => link_gone(message.body),
             libc::RTM_NEWADDR => Address::decode(message.body).map(Self::Address),
@@ -147,6 +161,11 @@ impl Event {
             _ => None,
         }
     }
+}
+
+fn is_family(body: &[u8], family: libc::c_int) -> bool {
+    body.first()
+        .is_some_and(|first| libc::c_int::from(*first) == family)
 }
 
 /// A bridge reports a port's leaving as the deletion of an `AF_BRIDGE` link, which is not the link's end.
@@ -177,7 +196,7 @@ fn router_option(body: &[u8]) -> Option<Event> {
 impl Link {
     /// Reads the body of an `RTM_NEWLINK`: `struct ifinfomsg` and attributes.
     pub fn decode(body: &[u8]) -> Option<Self> {
-        if body.first() == Some(&u8::try_from(libc::AF_BRIDGE).ok()?) {
+        if is_family(body, libc::AF_BRIDGE) {
             return None;
         }
         let mut link = Self {
@@ -481,6 +500,25 @@ mod tests {
         for end in 0..body.len() {
             let _ = router_option(&body[..end]);
         }
+    }
+
+    #[test]
+    fn a_links_ipv6_flags_are_news_of_their_own() {
+        let mut body = vec![10, 0, 1, 0, 9, 0, 0, 0];
+        body.extend([0; 8]);
+        let mut builder = Builder::new(libc::RTM_NEWLINK, 0, 1, &body);
+        builder
+            .attribute(libc::IFLA_IFNAME, b"eth0\0")
+            .attribute(libc::IFLA_PROTINFO | 0x8000, &[8, 0, 1, 0, 0x80, 0, 0, 0]);
+        let bytes = builder.finish();
+        let message = messages(&bytes).next().unwrap();
+        assert_eq!(
+            Event::decode(&message),
+            Some(Event::Inet6Flags {
+                interface: 9,
+                flags: RA_OTHER
+            })
+        );
     }
 
     #[test]

@@ -431,6 +431,12 @@ impl Server {
         .unwrap();
     }
 
+    /// Sends an IPv6 packet to all nodes of the link.
+    pub(crate) fn send_ipv6(&self, packet: &[u8]) {
+        let all_nodes = [0x33, 0x33, 0, 0, 0, 1];
+        packet::send(self.ip.as_fd(), packet, 0x86dd, self.interface, all_nodes).unwrap();
+    }
+
     /// Answers `to` with this kind, address and further options.
     pub(crate) fn reply(&self, to: &Seen, kind: u8, options: &[&[u8]]) {
         self.send(&carry(&message(to, kind, options)));
