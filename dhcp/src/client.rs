@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use gokrazy_core::lease::{Lease, Method};
-use gokrazy_netlink::{Event as NetlinkEvent, Link};
+use gokrazy_netlink::{Address, Event as NetlinkEvent, Link};
 
 use crate::apply;
 use crate::hooks::Change;
@@ -15,10 +15,11 @@ use crate::link_local::{self, LinkLocal};
 use crate::machine::{Action, Ending, Event, Machine, Memory, Profile, Route};
 use crate::message::{self, ClasslessRoutes, Identity};
 use crate::moment::{Moment, earlier};
-use crate::plan::{self, PROTOCOL, Standing, Target, Wish};
+use crate::plan::{self, Standing, Target, Wish};
 use crate::publish::contribution;
 use crate::resolver::Contribution;
 use crate::router_dns::RouterDns;
+use crate::six::{Cue, Outcome6, Six};
 use crate::store::{self, Circumstances};
 use crate::system;
 use crate::terms::Grant;
@@ -44,6 +45,7 @@ pub struct Client {
     link_local: LinkLocal,
     identity: Identity,
     router_dns: RouterDns,
+    six: Six,
     wire: Wire,
     standing: Standing,
     metric: u32,
@@ -75,6 +77,7 @@ impl Client {
             machine: Machine::new(profile, memory, system::now()),
             link_local: LinkLocal::new(mac),
             router_dns: RouterDns::default(),
+            six: Six::new(world.identity6(mac), link.inet6_flags),
             wire: Wire::new(link.index, mac),
             metric: 0,
             standing: Standing::Demoted,
@@ -140,14 +143,17 @@ impl Client {
     /// What it adds to the resolver configuration.
     pub fn contribution(&self) -> Contribution {
         let mut contribution = self.lease.as_ref().map(contribution).unwrap_or_default();
-        let servers = self.router_dns.servers().into_iter();
-        contribution
-            .servers
-            .extend(servers.map(|server| match server.is_unicast_link_local() {
-                true => format!("{server}%{}", self.name),
-                false => server.to_string(),
-            }));
-        contribution.search.extend(self.router_dns.search());
+        let routers = &self.router_dns;
+        let servers = self.six.dns().iter().copied().chain(routers.servers());
+        contribution.servers.extend(servers.map(|server| {
+            if server.is_unicast_link_local() {
+                format!("{server}%{}", self.name)
+            } else {
+                server.to_string()
+            }
+        }));
+        contribution.search.extend_from_slice(self.six.search());
+        contribution.search.extend(routers.search());
         contribution
     }
 
@@ -160,12 +166,13 @@ impl Client {
     pub fn deadline(&self) -> Option<Moment> {
         let own = earlier(self.machine.deadline(), self.link_local.deadline());
         let own = earlier(own, self.router_dns.deadline());
+        let own = earlier(own, self.six.deadline());
         earlier(own, self.reassert_at)
     }
 
     /// The descriptors to wait for.
     pub fn descriptors(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
-        self.wire.descriptors()
+        self.wire.descriptors().chain(self.six.descriptor())
     }
 
     /// Does what is due.
@@ -186,6 +193,7 @@ impl Client {
         world.resolver_changed |= self.router_dns.expire(now);
         let actions = self.link_local.on_deadline(now, &mut world.chance);
         self.follow(actions, world);
+        self.on_six(Cue::Deadline, world);
     }
 
     /// Takes what has arrived on its sockets.
@@ -211,6 +219,19 @@ impl Client {
             let actions = self.link_local.on_arp(&arp, system::now());
             self.follow(actions, world);
         }
+        self.on_six(Cue::Readable, world);
+    }
+
+    /// Lets DHCPv6 take its cue, and follows what it says.
+    pub fn on_six(&mut self, cue: Cue, world: &mut World) {
+        if world.only_offer() {
+            return;
+        }
+        let outcome = self.six.on(cue, &self.name, self.index, world);
+        if outcome == Outcome6::Changed {
+            world.resolver_changed = true;
+            self.reconcile(world, None);
+        }
     }
 
     /// Follows a change of its link: carrier and name.
@@ -234,8 +255,12 @@ impl Client {
             self.reconcile(world, None);
         }
         match standing {
-            Standing::Full => self.on(Event::LinkUp, world),
+            Standing::Full => {
+                self.on(Event::LinkUp, world);
+                self.on_six(Cue::LinkUp, world);
+            }
             Standing::Demoted => {
+                self.on_six(Cue::LinkDown, world);
                 world.resolver_changed |= self.router_dns.clear();
                 world.log.event(&self.name, "carrier lost");
                 self.on(Event::LinkDown, world);
@@ -260,15 +285,13 @@ impl Client {
 
     /// Looks whether someone removed what we configured.
     pub fn on_netlink(&mut self, event: &NetlinkEvent) {
-        let Some(lease) = &self.lease else { return };
+        let target = self.target(system::now());
         let lost = match event {
-            NetlinkEvent::AddressGone(address) => {
-                address.interface == self.index && address.address == lease.address
+            NetlinkEvent::AddressGone(gone) => {
+                let same = |wanted: &Address| wanted.address == gone.address;
+                gone.interface == self.index && target.addresses.iter().any(same)
             }
-            NetlinkEvent::RouteGone(route) => {
-                let ours = route.interface == self.index && route.protocol == PROTOCOL;
-                ours && self.target(system::now()).routes.contains(route)
-            }
+            NetlinkEvent::RouteGone(gone) => target.routes.contains(gone),
             _ => false,
         };
         if lost {
@@ -280,8 +303,9 @@ impl Client {
     pub fn reassert_soon(&mut self) {
         let now = system::now();
         // The kernel removes the address itself when the lease ends, perhaps a moment before we do.
-        let end = self.lease.as_ref().and_then(|lease| lease.expires_at);
-        if self.lease.is_none() || end.is_some_and(|end| end <= now.as_secs().saturating_add(1)) {
+        let four = self.machine.grant().and_then(|grant| grant.timers.expire);
+        let end = earlier(four, self.six.valid_until());
+        if end.is_some_and(|end| end <= now.after(REASSERT_GAP)) {
             return;
         }
         let earliest = self.reasserted_at.map_or(now, |at| at.after(REASSERT_GAP));
@@ -302,6 +326,10 @@ impl Client {
             Ending::Keep
         };
         self.on(Event::Stop(ending), world);
+        if self.link_local.rest() {
+            self.follow(vec![link_local::Action::Drop], world);
+        }
+        self.on_six(Cue::Stop, world);
     }
 
     /// The interface is gone: so is all that was configured on it.
@@ -479,6 +507,12 @@ impl Client {
     }
 
     fn target(&self, now: Moment) -> Target {
+        let mut target = self.target4(now);
+        target.addresses.extend(self.six.target(self.index, now));
+        target
+    }
+
+    fn target4(&self, now: Moment) -> Target {
         let Some(lease) = &self.lease else {
             return Target::default();
         };
@@ -495,9 +529,7 @@ impl Client {
             .grant()
             .filter(|_| lease.method == Method::Dhcp);
         let end = grant.and_then(|grant| grant.timers.expire);
-        // Rounded up: the kernel must not be faster than we are.
-        let left = end.map(|end| end.since(now).as_millis().div_ceil(1000));
-        let left = left.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
+        let left = end.map(|end| plan::seconds_left(end, now));
         plan::target(&wish, self.index, self.metric, self.standing, left)
     }
 

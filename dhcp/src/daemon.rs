@@ -18,6 +18,7 @@ use crate::config::{Config, Goal};
 use crate::links;
 use crate::log::{Log, Verbosity};
 use crate::moment::{Moment, earlier};
+use crate::six::Cue;
 use crate::system::{self, Alarm};
 use crate::world::{Outcome, World};
 
@@ -202,10 +203,25 @@ impl Daemon {
                         client.on_router_option(option, &mut self.world);
                     }
                 }
-                NetlinkEvent::Address(_) | NetlinkEvent::Inet6Flags { .. } => {}
+                NetlinkEvent::Inet6Flags { interface, flags } => {
+                    self.on_six(*interface, Cue::Flags(*flags));
+                }
+                NetlinkEvent::Address(address) => {
+                    self.on_six(address.interface, Cue::Address(address.clone()));
+                }
             }
         }
         Ok(())
+    }
+
+    fn on_six(&mut self, interface: u32, cue: Cue) {
+        let client = self
+            .clients
+            .iter_mut()
+            .find(|client| client.index == interface);
+        if let Some(client) = client {
+            client.on_six(cue, &mut self.world);
+        }
     }
 
     fn list_links(&mut self) -> io::Result<()> {

@@ -21,6 +21,8 @@ const LOAD_HEADER_LENGTH: u16 = 0xb1;
 const JUMP_EQUAL: u16 = 0x15;
 /// `BPF_JMP | BPF_JSET | BPF_K`.
 const JUMP_SET: u16 = 0x45;
+/// `BPF_ALU | BPF_AND | BPF_K`.
+const AND: u16 = 0x54;
 /// `BPF_RET | BPF_K`.
 const RETURN: u16 = 0x06;
 /// Accepted packets are passed whole.
@@ -58,6 +60,18 @@ pub fn reply(xid: u32, mac: [u8; 6]) -> Vec<Instruction> {
     program.extend(tests.flat_map(equals));
     program.push(plain(RETURN, WHOLE));
     program
+}
+
+/// Lets through DHCPv6 messages of transaction `xid`, on a UDP socket, which shows its filter the UDP header first.
+pub fn reply6(xid: [u8; 3]) -> Vec<Instruction> {
+    let [a, b, c] = xid;
+    vec![
+        plain(LOAD_WORD, 8),
+        plain(AND, 0x00ff_ffff),
+        jump(JUMP_EQUAL, u32::from_be_bytes([0, a, b, c]), 0, 1),
+        plain(RETURN, WHOLE),
+        plain(RETURN, 0),
+    ]
 }
 
 /// Lets through ARP packets of others that claim `address` or probe for it.
@@ -141,6 +155,10 @@ mod tests {
                     });
                     continue;
                 }
+                AND => {
+                    accumulator &= step.operand;
+                    continue;
+                }
                 LOAD_HEADER_LENGTH => {
                     index = usize::from(packet[k] & 0xf) * 4;
                     continue;
@@ -196,6 +214,15 @@ mod tests {
         long.splice(20..20, [1, 1, 1, 0]);
         long[0] = 0x46;
         assert!(run(&reply(0x1234_5678, MAC), &long));
+    }
+
+    #[test]
+    fn only_the_awaited_transaction_of_dhcpv6_passes() {
+        let program = reply6([1, 2, 3]);
+        let packet = |xid: [u8; 3]| [&[0; 8][..], &[7], &xid, &[0, 1]].concat();
+        assert!(run(&program, &packet([1, 2, 3])));
+        assert!(!run(&program, &packet([1, 2, 4])));
+        assert!(!run(&program, &packet([1, 2, 3])[..11]));
     }
 
     #[test]

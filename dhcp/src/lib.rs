@@ -8,12 +8,12 @@
 //! | [`config`] | flags, checked; pure |
 //! | [`machine`], [`exchange`], [`conflict`], [`link_local`] | RFC 2131, its retransmissions, RFC 5227, RFC 3927; pure |
 //! | [`message`], [`terms`], [`names`] | bytes to checked values; pure |
-//! | [`router_dns`] | what routers say of name servers (RFC 8106); pure |
+//! | [`router_dns`], [`machine6`] | what routers say of name servers (RFC 8106), and DHCPv6 (RFC 8415); pure |
 //! | [`frame`], [`filter`] | packets around them, and which of those wake us; pure |
 //! | [`plan`], [`resolver`], [`links`] | the kernel state and the text of resolv.conf that follow; pure |
 //! | [`moment`] | time and chance as arguments; pure |
-//! | [`daemon`], [`client`], [`world`] | the loop, one interface, what interfaces share |
-//! | [`wire`], [`apply`], [`publish`], [`store`], [`hooks`], [`log`], [`system`] | sockets, netlink, files, commands, clocks |
+//! | [`daemon`], [`client`], [`six`], [`world`] | the loop, one interface, what interfaces share |
+//! | [`wire`], [`wire6`], [`apply`], [`publish`], [`store`], [`hooks`], [`log`], [`system`] | sockets, netlink, files, commands, clocks |
 
 pub mod apply;
 pub mod client;
@@ -28,6 +28,7 @@ pub mod link_local;
 pub mod links;
 pub mod log;
 pub mod machine;
+pub mod machine6;
 pub mod message;
 pub mod moment;
 pub mod names;
@@ -35,8 +36,10 @@ pub mod plan;
 pub mod publish;
 pub mod resolver;
 pub mod router_dns;
+pub mod six;
 pub mod store;
 pub mod system;
 pub mod terms;
 pub mod wire;
+pub mod wire6;
 pub mod world;

@@ -3,11 +3,12 @@
 //! Only what carries our mark is ever removed: routes with protocol number [`PROTOCOL`], addresses with the same
 //! number in `IFA_PROTO`, and addresses that the caller knows to be ours.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use gokrazy_core::lease::Route as LeaseRoute;
 use gokrazy_netlink::{Address, FOREVER, Route};
 
+use crate::moment::Moment;
 use crate::terms::mask_of;
 
 /// Our number among the `RTPROT_*` of `ip-route(8)`: unassigned, so that whatever carries it is ours.
@@ -63,6 +64,12 @@ pub enum Step {
     AddRoute(Route),
 }
 
+/// What is left until `end`, in whole seconds, rounded up: the kernel must not be faster than we are.
+pub fn seconds_left(end: Moment, now: Moment) -> u32 {
+    let seconds = end.since(now).as_millis().div_ceil(1000);
+    u32::try_from(seconds).unwrap_or(FOREVER).max(1)
+}
+
 /// The state that `wish` asks for on `interface`; `seconds` is what is left of the lease, absent for ever.
 pub fn target(
     wish: &Wish,
@@ -91,6 +98,22 @@ pub fn target(
     Target {
         addresses: vec![address],
         routes: routes(wish, interface, metric),
+    }
+}
+
+/// An IPv6 address of its own, without a network (RFC 8415 §18.2.10.1), with its lifetimes in seconds.
+pub fn lone_address(address: Ipv6Addr, interface: u32, preferred: u32, valid: u32) -> Address {
+    Address {
+        interface,
+        address: address.into(),
+        prefix: 128,
+        broadcast: None,
+        scope: 0,
+        valid,
+        preferred,
+        metric: 0,
+        protocol: PROTOCOL,
+        flags: 0,
     }
 }
 
@@ -161,16 +184,16 @@ pub fn steps(
     };
     let ours = |address: &&Address| {
         let named = |known: &Ipv4Addr| address.address == IpAddr::V4(*known);
-        address.address.is_ipv4() && (address.protocol == PROTOCOL || known.iter().any(named))
+        address.protocol == PROTOCOL || known.iter().any(named)
     };
     let mut steps: Vec<Step> = Vec::new();
     let stale = addresses
         .iter()
         .filter(ours)
         .filter(|address| !wanted(address));
-    let stale_routes = routes.iter().filter(|route| {
-        route.protocol == PROTOCOL && route.destination.is_ipv4() && !target.routes.contains(route)
-    });
+    let stale_routes = routes
+        .iter()
+        .filter(|route| route.protocol == PROTOCOL && !target.routes.contains(route));
     steps.extend(stale_routes.cloned().map(Step::DeleteRoute));
     steps.extend(stale.cloned().map(Step::DeleteAddress));
     steps.extend(target.addresses.iter().cloned().map(Step::PutAddress));

@@ -12,7 +12,7 @@ use gokrazy_netlink::Handle;
 use crate::config::{ClientId, Config, Goal};
 use crate::hooks::Hooks;
 use crate::log::Log;
-use crate::message::Identity;
+use crate::message::{Identity, v6};
 use crate::publish::{Publisher, make_folder};
 use crate::store;
 use crate::system::{self, SystemChance};
@@ -136,15 +136,28 @@ impl World {
         [&[255], &iaid[..], &self.duid(mac)].concat()
     }
 
+    /// How a client on this interface presents itself in DHCPv6.
+    pub fn identity6(&self, mac: [u8; 6]) -> v6::Identity {
+        let [_, _, iaid @ ..] = mac;
+        v6::Identity {
+            duid: if self.config.anonymous {
+                link_layer_duid(mac)
+            } else {
+                self.duid(mac)
+            },
+            iaid: u32::from_be_bytes(iaid),
+        }
+    }
+
     /// The DUID of this machine, kept in the state folder; made of the first interface's hardware address
     /// (RFC 8415 §11.4).
-    pub fn duid(&self, mac: [u8; 6]) -> Vec<u8> {
+    fn duid(&self, mac: [u8; 6]) -> Vec<u8> {
         let path = self.config.state_dir.join(DUID_FILE);
         let kept = fs::read_to_string(&path).unwrap_or_default();
         if let Some(duid) = parse_hex(kept.trim()) {
             return duid;
         }
-        let duid = [&[0, 3, 0, 1], &mac[..]].concat();
+        let duid = link_layer_duid(mac);
         let text: String = duid.iter().map(|byte| format!("{byte:02x}")).collect();
         if let Err(error) = store::write(&path, &(text + "\n")) {
             self.log
@@ -221,6 +234,11 @@ fn open_sender() -> Result<OwnedFd> {
             Err(error).context("open packet socket (does the kernel lack CONFIG_PACKET?)")
         }
     }
+}
+
+/// DUID-LL over Ethernet.
+fn link_layer_duid(mac: [u8; 6]) -> Vec<u8> {
+    [&[0, 3, 0, 1], &mac[..]].concat()
 }
 
 fn parse_hex(text: &str) -> Option<Vec<u8>> {

@@ -467,6 +467,10 @@ fn who_hides_says_little() {
 fn without_a_server_a_link_local_address_serves() {
     let net = Net::new();
     let server = net.server();
+    let mut client = net.client(&["--link-local", "--conflict-check", "off"]);
+    eventually(25, "a link-local address", || net.has("169.254."));
+    client.terminate();
+    assert!(!net.has("169.254.") && net.published("net/veth0").is_none());
     let _client = net.client(&["--link-local", "--conflict-check", "off"]);
     eventually(25, "a link-local address", || net.has("169.254."));
     assert!(

@@ -199,3 +199,64 @@ fn all_wired_interfaces_are_served() {
 fn run_in(net: &Net, args: &str) -> String {
     net.ip(args)
 }
+
+/// dnsmasq as router and DHCPv6 server, in one of its modes.
+fn six(net: &Net, range: &str) -> Server {
+    net.server_ip("addr add 2001:db8::1/64 dev dhsrv0 nodad");
+    let leases = format!("--dhcp-leasefile={}", net.folder.join("leases").display());
+    let range = format!("--dhcp-range={range}");
+    let args = [
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--interface=dhsrv0",
+        "--user=root",
+        "--pid-file=",
+        "--enable-ra",
+        &range,
+        "--dhcp-option=option6:dns-server,[2001:db8::53]",
+        "--dhcp-option=option6:domain-search,example.org",
+        &leases,
+    ];
+    start(net, "dnsmasq", "dnsmasq-base", &args)
+}
+
+fn has_name_server(net: &Net) -> bool {
+    let want = "search example.org\nnameserver 2001:db8::53\n";
+    net.published("resolv.conf")
+        .is_some_and(|text| text.ends_with(want))
+}
+
+#[test]
+fn dnsmasq_gives_an_ipv6_address() {
+    let net = Net::new();
+    let _server = six(&net, "2001:db8::100,2001:db8::1ff,64,600");
+    let mut client = net.client(&["--release"]);
+    let address = || net.ip("-6 addr show dev veth0 scope global");
+    eventually(20, "an address", || {
+        client.log().contains("bound to 2001:db8::1")
+    });
+    eventually(3, "it in the kernel", || {
+        address().contains("/128 scope global dynamic")
+    });
+    eventually(3, "the name server", || has_name_server(&net));
+    client.terminate();
+    assert!(!address().contains("/128"), "{}", address());
+    assert!(net.published("resolv.conf").is_none());
+    let leases = net.folder.join("leases");
+    let held = || {
+        std::fs::read_to_string(&leases)
+            .unwrap_or_default()
+            .contains("2001:db8::1")
+    };
+    eventually(5, "the lease's release", || !held());
+}
+
+#[test]
+fn dnsmasq_gives_ipv6_settings_alone() {
+    let net = Net::new();
+    let _server = six(&net, "2001:db8::,ra-stateless,64,600");
+    let client = net.client(&[]);
+    eventually(20, "the name server", || has_name_server(&net));
+    assert!(!client.log().contains("bound"), "{}", client.log());
+}

@@ -1,10 +1,12 @@
-//! DHCP messages as our own types, to and from bytes (RFC 2131, 2132, 3396); pure, and the only file that names
+//! DHCP messages as our own types, to and from bytes (RFC 2131, 2132, 3396); pure, and the only module that names
 //! dhcproto.
 //!
 //! dhcproto splits options and knows their primitives.
 //! Three things are done around it: an option's parts are joined wherever they stand (RFC 3396, RFC 2131 §4.1 for
 //! `sname` and `file`), one malformed option does not spoil its neighbours, and codes that its table has wrong (108
 //! stands there as 106) are read as raw bytes.
+
+pub mod v6;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
