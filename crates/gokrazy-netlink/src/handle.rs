@@ -10,7 +10,8 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 
 use crate::codec::{Builder, messages, read_u32};
-use crate::types::{Address, Event, Link, Route};
+use crate::event::Event;
+use crate::types::{Address, Link, Route};
 
 /// The kernel answers at once; this only keeps a bug from hanging the daemon.
 const PATIENCE_SECONDS: i64 = 2;

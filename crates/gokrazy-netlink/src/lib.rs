@@ -11,17 +11,19 @@
 //! | module | what |
 //! |---|---|
 //! | [`codec`] | messages and attributes as bytes; pure |
-//! | [`types`] | links, addresses, routes and events, to and from messages; pure |
+//! | [`types`], [`Event`] | links, addresses, routes and what happens to them, to and from messages; pure |
 //! | [`Handle`], [`Monitor`] | the sockets |
 
 pub mod codec;
+mod event;
 mod handle;
 mod monitor;
 pub mod types;
 
+pub use event::Event;
 pub use handle::Handle;
 pub use monitor::{Groups, Monitor};
-pub use types::{Address, Event, Link, Route};
+pub use types::{Address, Link, Route};
 
 /// Lifetime in seconds that the kernel reads as "for ever" (`INFINITY_LIFE_TIME`).
 pub const FOREVER: u32 = u32::MAX;

@@ -9,8 +9,8 @@ use nix::sys::socket::{
 };
 
 use crate::codec::messages;
+use crate::event::Event;
 use crate::handle::receive;
-use crate::types::Event;
 
 /// Room for one datagram of events.
 const BUFFER: usize = 16 * 1024;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::message::Answer;
+use crate::conflict::Check;
+use crate::message::{Answer, Reply};
+use crate::terms::Terms;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 8];

@@ -1,5 +1,6 @@
 //! Messages as scripts of bytes; every truncation and every option length.
 
+use super::options::MOST;
 use super::*;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];

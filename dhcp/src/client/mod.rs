@@ -2,36 +2,33 @@
 //!
 //! The shell around [`Machine`]: it feeds it with packets and link changes, and does what it says.
 
+mod configure;
+
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use gokrazy_core::lease::{Lease, Method};
 use gokrazy_netlink::{Address, Event as NetlinkEvent, Link};
 
-use crate::apply;
-use crate::hooks::Change;
+use self::configure::recall;
 use crate::link_local::{self, LinkLocal};
-use crate::machine::{Action, Ending, Event, Machine, Memory, Profile, Route};
+use crate::machine::{Action, Ending, Event, Machine, Profile};
 use crate::message::{self, ClasslessRoutes, Identity};
 use crate::moment::{Moment, earlier};
-use crate::plan::{self, Standing, Target, Wish};
+use crate::plan::Standing;
 use crate::publish::contribution;
 use crate::resolver::Contribution;
 use crate::router_dns::RouterDns;
 use crate::six::{Cue, Outcome6, Six};
-use crate::store::{self, Circumstances};
+use crate::store::{self};
 use crate::system;
-use crate::terms::Grant;
 use crate::wire::Wire;
-use crate::world::{Outcome, World};
+use crate::world::World;
 
 /// Least time between two restorations of what someone else removed.
 const REASSERT_GAP: Duration = Duration::from_secs(1);
 /// Wait before one: tools that flush an interface look again until nothing is left.
 const REASSERT_WAIT: Duration = Duration::from_millis(100);
-/// Least time between two writes of the same lease to the disk, since a server can choose very short ones.
-const SAVE_GAP: Duration = Duration::from_secs(60);
 
 /// The client of one interface.
 #[derive(Debug)]
@@ -398,185 +395,5 @@ impl Client {
         self.reconcile(world, None);
         world.resolver_changed = true;
         self.tell("link-local", world);
-    }
-
-    fn perform(&mut self, action: Action, world: &mut World) {
-        match action {
-            Action::Log(line) => world.log.event(&self.name, line),
-            Action::Send(request, route) => {
-                world.log.detail(&self.name, format!("send {request:?}"));
-                let bytes = message::encode(&request, &self.identity);
-                let sent = match route {
-                    Route::Broadcast(source) => {
-                        self.wire.broadcast(world.sender.as_fd(), source, &bytes)
-                    }
-                    Route::Unicast(server) => {
-                        self.wire
-                            .unicast(&self.name, request.client, server, &bytes)
-                    }
-                };
-                if let Err(error) = sent {
-                    world.log.detail(&self.name, format!("send: {error}"));
-                }
-            }
-            Action::Arp(arp) => {
-                if let Err(error) = self.wire.send_arp(world.sender.as_fd(), &arp) {
-                    world.log.detail(&self.name, format!("send ARP: {error}"));
-                }
-            }
-            Action::Configure(grant) => self.configure(&grant, world),
-            Action::Withdraw(reason) => self.withdraw(reason.as_str(), world),
-            Action::Save(grant) => self.save(&grant, world),
-            Action::Forget => world.forget(&self.name),
-            Action::Show(terms) => {
-                let grant = Grant::new(*terms, system::now());
-                world.outcome = Some(Outcome::Offer(Box::new(store::lease(&grant, &self.name))));
-            }
-        }
-    }
-
-    fn configure(&mut self, grant: &Grant, world: &mut World) {
-        self.link_local.rest();
-        let lease = store::lease(grant, &self.name);
-        let former = self.lease.replace(lease.clone());
-        let renewed = former
-            .as_ref()
-            .is_some_and(|old| old.address == lease.address);
-        self.set_mtu(lease.mtu.map(u32::from), world);
-        self.reconcile(world, former.as_ref().map(|old| old.address));
-        world.publisher.put(&lease);
-        world.resolver_changed = true;
-        self.tell(if renewed { "renewed" } else { "bound" }, world);
-        world.outcome = Some(Outcome::Bound);
-    }
-
-    fn withdraw(&mut self, reason: &'static str, world: &mut World) {
-        let former = self.lease.take();
-        self.reassert_at = None;
-        self.reconcile(world, former.map(|old| old.address));
-        self.set_mtu(None, world);
-        world.publisher.remove(&self.name);
-        world.resolver_changed = true;
-        self.tell(reason, world);
-    }
-
-    fn save(&mut self, grant: &Grant, world: &mut World) {
-        let now = system::now();
-        let address = grant.terms.address;
-        let fresh = |(saved, at): (Ipv4Addr, Moment)| saved == address && now.since(at) < SAVE_GAP;
-        if self.saved.is_some_and(fresh) {
-            return;
-        }
-        self.saved = Some((address, now));
-        let at = circumstances(self.mac, world);
-        let text = store::render(grant, &self.name, &at, self.former_mtu);
-        world.save(&self.name, &text);
-    }
-
-    fn tell(&self, reason: &'static str, world: &mut World) {
-        let change = Change {
-            interface: self.name.clone(),
-            reason,
-            lease: self.lease.clone(),
-        };
-        world.hooks.tell(change, world.log);
-    }
-
-    /// Sets the lease's MTU, or goes back to the one before.
-    fn set_mtu(&mut self, wanted: Option<u32>, world: &mut World) {
-        let mtu = match wanted {
-            Some(mtu) => {
-                if self.former_mtu.is_none() {
-                    self.former_mtu = world.mtu(self.index);
-                }
-                mtu
-            }
-            None => match self.former_mtu.take() {
-                Some(mtu) => mtu,
-                None => return,
-            },
-        };
-        if world.mtu(self.index) == Some(mtu) {
-            return;
-        }
-        if let Err(error) = world.netlink.set_mtu(self.index, mtu) {
-            world
-                .log
-                .event(&self.name, format!("set MTU {mtu}: {error}"));
-        }
-    }
-
-    fn target(&self, now: Moment) -> Target {
-        let mut target = self.target4(now);
-        target.addresses.extend(self.six.target(self.index, now));
-        target
-    }
-
-    fn target4(&self, now: Moment) -> Target {
-        let Some(lease) = &self.lease else {
-            return Target::default();
-        };
-        let wish = Wish {
-            address: lease.address,
-            prefix: lease.prefix,
-            broadcast: lease.broadcast,
-            routers: lease.routers.clone(),
-            routes: lease.routes.clone(),
-            link_local: lease.method == Method::LinkLocal,
-        };
-        let grant = self
-            .machine
-            .grant()
-            .filter(|_| lease.method == Method::Dhcp);
-        let end = grant.and_then(|grant| grant.timers.expire);
-        let left = end.map(|end| plan::seconds_left(end, now));
-        plan::target(&wish, self.index, self.metric, self.standing, left)
-    }
-
-    /// Makes the kernel's state what it should be.
-    fn reconcile(&self, world: &mut World, former: Option<Ipv4Addr>) {
-        let target = self.target(system::now());
-        let known: Vec<Ipv4Addr> = former.into_iter().collect();
-        for error in apply::reconcile(&mut world.netlink, self.index, &target, &known) {
-            world.log.event(&self.name, error);
-        }
-    }
-}
-
-fn circumstances(mac: [u8; 6], world: &World) -> Circumstances<'_> {
-    Circumstances {
-        mac,
-        boot_id: &world.boot_id,
-        now: system::now(),
-        wall: system::wall(),
-    }
-}
-
-/// What the saved file and the kernel tell of an earlier run.
-fn recall(link: &Link, mac: [u8; 6], world: &mut World) -> (Memory, Option<u32>) {
-    if world.config.anonymous || world.only_offer() {
-        return (Memory::None, None);
-    }
-    let path = world.config.state_dir.join(&link.name);
-    let text = match store::read(&path) {
-        Ok(Some(text)) => text,
-        Ok(None) => return (Memory::None, None),
-        Err(error) => {
-            let path = path.display();
-            world.log.event(&link.name, format!("read {path}: {error}"));
-            return (Memory::None, None);
-        }
-    };
-    let held = world.netlink.addresses(link.index).unwrap_or_default();
-    let holds = |address: Ipv4Addr| held.iter().any(|held| held.address == address);
-    match store::judge(&text, &circumstances(mac, world), holds) {
-        Ok(memory) => (memory, store::former_mtu(&text, &world.boot_id)),
-        Err(error) => {
-            let path = path.display();
-            world
-                .log
-                .event(&link.name, format!("ignore {path}: {error}"));
-            (Memory::None, None)
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! DHCPv6 in scripts of time.
 
 use super::*;
+use crate::message::v6::Granted;
 
 struct Least;
 impl Chance for Least {

@@ -11,10 +11,18 @@
 //!
 //! Reconfigure messages are not asked for, and not obeyed.
 
+mod exchange;
+mod lease;
+mod vocabulary;
+
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use crate::message::v6::{Granted, Kind, Reply, Request};
+use self::exchange::Exchange;
+pub use self::lease::Held;
+use self::lease::hold;
+pub use self::vocabulary::{Action, Advice};
+use crate::message::v6::{Kind, Reply, Request};
 use crate::moment::{Chance, Moment, earlier};
 
 /// Most of the wait before the first message (`SOL_MAX_DELAY`, `INF_MAX_DELAY`).
@@ -26,42 +34,6 @@ const REFRESH: u32 = 86_400;
 const REFRESH_LEAST: u32 = 600;
 /// Wait after an address proved taken.
 const DECLINE_WAIT: Duration = Duration::from_secs(10);
-
-/// What routers on the link have said of DHCPv6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Advice {
-    /// Nothing: it is not used.
-    None,
-    /// Settings come from it (the "other" flag).
-    Settings,
-    /// Addresses come from it (the "managed" flag), and settings.
-    Address,
-}
-
-/// What the shell is to do.
-#[must_use]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Send a message to all servers.
-    Send(Request),
-    /// The address or the settings have changed: look at [`Machine6::address`] and its kin.
-    Changed,
-    /// Log a line.
-    Log(String),
-}
-
-/// An address in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
-    /// The address.
-    pub address: Ipv6Addr,
-    /// When it is deprecated; absent for never.
-    pub preferred_until: Option<Moment>,
-    /// When it ends; absent for never.
-    pub valid_until: Option<Moment>,
-    renew: Option<Moment>,
-    rebind: Option<Moment>,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
@@ -81,52 +53,6 @@ struct Offer {
     server: Vec<u8>,
     preference: u8,
     address: Ipv6Addr,
-}
-
-/// An exchange and its retransmissions (RFC 8415 §15).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Exchange {
-    xid: [u8; 3],
-    began: Moment,
-    sent: u32,
-    wait: Duration,
-    most: Duration,
-    next: Moment,
-}
-
-impl Exchange {
-    fn new(first: u64, most: u64, now: Moment, chance: &mut dyn Chance) -> Self {
-        let [_, a, b, c] = chance.draw().to_be_bytes();
-        Self {
-            xid: [a, b, c],
-            began: now,
-            sent: 0,
-            wait: Duration::from_secs(first),
-            most: Duration::from_secs(most),
-            next: now,
-        }
-    }
-
-    /// Notes that the message is sent now, and plans the next time: twice the wait, give or take a tenth.
-    fn send(&mut self, now: Moment, chance: &mut dyn Chance) {
-        if self.sent > 0 {
-            self.wait = self.wait.saturating_mul(2);
-        }
-        self.wait = self.wait.min(self.most);
-        self.sent = self.sent.saturating_add(1);
-        let spread = chance.up_to(self.wait / 5);
-        // The first solicitation is not repeated too early: offers are collected meanwhile.
-        let least = if self.sent == 1 {
-            self.wait
-        } else {
-            self.wait.saturating_sub(self.wait / 10)
-        };
-        self.next = now.after(least.saturating_add(spread));
-    }
-
-    fn elapsed(&self, now: Moment) -> u16 {
-        u16::try_from(now.since(self.began).as_millis() / 10).unwrap_or(u16::MAX)
-    }
 }
 
 /// The client of one interface.
@@ -467,36 +393,6 @@ impl Machine6 {
             (self.dns, self.search) = (reply.dns, reply.search);
             actions.push(Action::Changed);
         }
-    }
-}
-
-/// The times of a grant (RFC 8415 §14.2): a T1 or T2 of 0 leaves them to us, and neither may pass the end.
-fn hold(granted: &Granted, now: Moment) -> Held {
-    const FOREVER: u32 = u32::MAX;
-    let until = |seconds: u32| match seconds {
-        FOREVER => None,
-        seconds => Some(now.after(Duration::from_secs(seconds.into()))),
-    };
-    let base = if granted.preferred > 0 {
-        granted.preferred
-    } else {
-        granted.valid
-    };
-    let share = |tenths: u64| match base {
-        FOREVER => FOREVER,
-        base => u32::try_from(u64::from(base) * tenths / 10).unwrap_or(FOREVER),
-    };
-    let choose = |given: u32, tenths| match given {
-        0 => share(tenths),
-        given if given >= granted.valid && granted.valid != FOREVER => share(tenths),
-        given => given,
-    };
-    Held {
-        address: granted.address,
-        preferred_until: until(granted.preferred),
-        valid_until: until(granted.valid),
-        renew: until(choose(granted.t1, 5)),
-        rebind: until(choose(granted.t2, 8)),
     }
 }
 
