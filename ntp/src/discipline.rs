@@ -207,6 +207,10 @@ impl Discipline {
     }
 
     fn spike(&mut self, innovation: f64, noise: f64) -> Verdict {
+        if innovation.abs() > MAX_SLEW {
+            // Not to be slewed; whether to step is decided elsewhere.
+            return Verdict::Spike;
+        }
         let sign = innovation.signum() as i8;
         self.spikes = if self.spikes.signum() == sign {
             self.spikes + sign

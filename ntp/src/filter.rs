@@ -11,6 +11,12 @@ use crate::wall::Mono;
 /// Samples kept for each server.
 const KEPT: usize = 32;
 
+/// Samples of which the median is taken: three in a row outvote what was before, one or two do not.
+const RECENT: usize = 5;
+
+/// How far two samples of an honest server may miss each other beyond their bounds, in nanoseconds.
+const TOLERANCE: u64 = 5_000_000;
+
 /// A measurement counts for nothing once it is this old: eight polls at the longest interval.
 const STALE: Mono = Mono::from_secs(8 * 1_024 + 512);
 
@@ -65,6 +71,8 @@ pub struct Estimate {
     pub stratum: u8,
     /// What the server last said of leap seconds.
     pub leap: LeapIndicator,
+    /// Whether most of its recent samples say the same; a coarse clock's do not.
+    pub supported: bool,
 }
 
 /// The last samples of one server.
@@ -99,9 +107,12 @@ impl Filter {
     }
 
     /// The best sample by its bound now, which grows with age, so that a good one is used until a better one comes.
+    ///
+    /// Samples that contradict the recent median are spikes, and no candidates.
     pub fn best(&self, now: Mono, reckoning: Reckoning) -> Option<Estimate> {
-        let leap = self.samples.last()?.0.leap;
-        self.samples
+        let leap = self.leap()?;
+        let estimates: Vec<Estimate> = self
+            .samples
             .iter()
             .filter(|(sample, _)| now.saturating_sub(sample.at) < STALE)
             .map(|(sample, then)| Estimate {
@@ -110,15 +121,30 @@ impl Filter {
                 delay: sample.delay,
                 stratum: sample.stratum,
                 leap,
+                supported: false,
             })
-            .min_by_key(|estimate| estimate.bound)
+            .collect();
+        let median = median(&estimates)?;
+        let agrees = |e: &&Estimate| {
+            let reach = e
+                .bound
+                .saturating_add(median.bound)
+                .saturating_add(TOLERANCE);
+            e.offset.abs_diff(median.offset) <= reach
+        };
+        let count = estimates.len().min(RECENT);
+        let recent = estimates.iter().rev().take(count);
+        let supported = recent.filter(agrees).count() * 2 > count;
+        let best = estimates.iter().filter(agrees).min_by_key(|e| e.bound)?;
+        Some(Estimate { supported, ..*best })
     }
 
     /// Standard deviation to expect of the newest sample's offset, in nanoseconds.
     ///
     /// If each way's queueing is independent, an excess `e` of the round trip over the shortest one spreads the
     /// offset evenly over ±e/2: variance e²/12. Below that lies what the shortest one itself hides.
-    pub fn deviation(&self) -> f64 {
+    /// A server whose offsets scatter more than that has a coarser clock than it says, and is trusted accordingly.
+    pub fn deviation(&self, now: Mono, reckoning: Reckoning) -> f64 {
         let (Some(shortest), Some((newest, _))) = (self.shortest_delay(), self.samples.last())
         else {
             return f64::INFINITY;
@@ -135,7 +161,39 @@ impl Filter {
         let floor = 10_000.0 + newest.precision as f64 / 2.0;
         (excess(newest).powi(2) / 12.0 + (0.25 * typical).powi(2) + unknown.powi(2) + floor.powi(2))
             .sqrt()
+            .max(self.scatter(now, reckoning))
     }
+
+    /// Median distance of the recent offsets from their median, in nanoseconds: spikes, and a shift that is under way,
+    /// leave it as it is.
+    fn scatter(&self, now: Mono, reckoning: Reckoning) -> f64 {
+        let recent = self.samples.len().saturating_sub(RECENT);
+        let mut offsets: Vec<i64> = self
+            .samples
+            .iter()
+            .skip(recent)
+            .map(|(sample, then)| reckoned(sample, *then, now, reckoning))
+            .collect();
+        offsets.sort_unstable();
+        let middle = offsets.get(offsets.len() / 2).copied().unwrap_or(0);
+        let mut distances: Vec<u64> = offsets
+            .iter()
+            .map(|offset| offset.abs_diff(middle))
+            .collect();
+        distances.sort_unstable();
+        distances.get(distances.len() / 2).copied().unwrap_or(0) as f64
+    }
+}
+
+/// The middle one of the recent estimates by offset; of an even number the newest is left out, since what is
+/// established goes before what is new.
+fn median(estimates: &[Estimate]) -> Option<Estimate> {
+    let count = estimates.len().min(RECENT);
+    let recent = estimates.get(estimates.len() - count..)?;
+    let odd = count.saturating_sub(1) / 2 * 2 + 1;
+    let mut recent = recent.get(..odd)?.to_vec();
+    recent.sort_by_key(|estimate| estimate.offset);
+    recent.get(recent.len() / 2).copied()
 }
 
 /// What a sample's offset has become by now.
@@ -225,6 +283,29 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_spike_is_no_candidate_until_three_agree() {
+        let mut filter = Filter::default();
+        let offset = |filter: &Filter| filter.best(Mono::from_secs(9), still(0)).unwrap().offset;
+        let spike = 10_000_000_000;
+        for (at, measured, want) in [
+            (0, 1, 1),
+            (2, spike, 1),
+            (4, spike, spike),
+            (6, 1, spike),
+            (8, 1, 1),
+        ] {
+            filter.push(sample(at, measured, 1_000 - at), 0);
+            assert_eq!(offset(&filter), want, "at {at}");
+        }
+        let mut calm = Filter::default();
+        (0..5).for_each(|at| calm.push(sample(at, 1, 1_000), 0));
+        for want in [1, 1, spike] {
+            calm.push(sample(8, spike, 10), 0);
+            assert_eq!(offset(&calm), want);
+        }
+    }
+
+    #[test]
     fn old_samples_count_for_nothing() {
         let mut filter = Filter::default();
         filter.push(sample(0, 0, 1_000), 0);
@@ -238,10 +319,10 @@ pub(crate) mod tests {
         for at in 0..8 {
             filter.push(sample(at, 0, 1_000_000), 0);
         }
-        let calm = filter.deviation();
+        let calm = filter.deviation(Mono::ZERO, still(0));
         filter.push(sample(9, 0, 21_000_000), 0);
         assert!(calm < 20_000.0, "{calm}");
-        assert!(filter.deviation() > 5_000_000.0);
+        assert!(filter.deviation(Mono::ZERO, still(0)) > 5_000_000.0);
     }
 
     #[test]
@@ -252,7 +333,7 @@ pub(crate) mod tests {
             ..sample(0, 0, 1_000)
         };
         filter.push(coarse, 0);
-        assert!(filter.deviation() >= 500_000_000.0);
+        assert!(filter.deviation(Mono::ZERO, still(0)) >= 500_000_000.0);
         assert!(filter.best(Mono::ZERO, still(0)).unwrap().bound >= 1_000_000_000);
     }
 }

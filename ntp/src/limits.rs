@@ -11,8 +11,11 @@
 use crate::packet::Span;
 use crate::wall::{Mono, SECOND, Wall};
 
-/// Smaller offsets are slewed: RFC 5905's step threshold, 128 ms; the kernel slews half a second at most.
+/// Smaller offsets are slewed at the start: RFC 5905's step threshold, 128 ms, in nanoseconds.
 pub const STEP: u64 = 128_000_000;
+
+/// Smaller offsets are slewed later, when programs rely on the clock: what the kernel can slew, half a second.
+pub const LATER_STEP: u64 = 500_000_000;
 
 /// Backward steps at the start are free up to a day, in nanoseconds.
 const FIRST_BACKWARD: i64 = 86_400 * SECOND;

@@ -63,8 +63,6 @@ pub struct Machine {
     history: History,
     trouble: Trouble,
     claim: Option<Claim>,
-    /// Samples in a row that ask for a step while running.
-    far: u8,
     poll: Poll,
     report: Report,
     /// Whether the kernel refuses to be told the time.
@@ -91,7 +89,6 @@ impl Machine {
             },
             trouble: Trouble::None,
             claim: None,
-            far: 0,
             poll: Poll::new(),
             report: Report::new(now, earlier),
             powerless: false,
@@ -243,7 +240,6 @@ impl Machine {
         self.phase = Phase::Settling {
             until: moment.now + SETTLE,
         };
-        self.far = 0;
         self.decide(None, moment, actions);
     }
 
@@ -291,32 +287,38 @@ impl Machine {
             self.report
                 .measured(server.address, estimate, &agreement, moment);
         }
-        if agreement.offset.unsigned_abs() >= limits::STEP
-            && agreement.offset.unsigned_abs() > agreement.bound
-        {
+        let slewable = match self.phase {
+            Phase::Deciding | Phase::Settling { .. } => limits::STEP,
+            Phase::Running => limits::LATER_STEP,
+        };
+        let size = agreement.offset.unsigned_abs();
+        let sigma = self
+            .pool
+            .deviation(*best, moment.now, self.discipline.reckoning());
+        if size >= slewable && size > agreement.bound && estimate.supported {
             self.consider_step(agreement.offset, moment, actions);
             return;
         }
         self.claim = None;
-        self.far = 0;
         self.trouble = Trouble::None;
         let trusted = newest.filter(|(id, _)| truechimers.contains(id));
-        self.follow(*best, &agreement, trusted, moment, actions);
+        self.follow(&agreement, sigma, trusted, moment, actions);
     }
 
     /// The offset is small: let it steer the kernel.
     fn follow(
         &mut self,
-        best: ServerId,
         agreement: &Agreement,
+        sigma: f64,
         newest: Option<(ServerId, Sample)>,
         moment: Moment,
         actions: &mut Vec<Action>,
     ) {
         match self.phase {
             Phase::Settling { until } if moment.now >= until => self.phase = Phase::Running,
+            // Far away or coarse, and no contradiction: the rest of the burst may know better.
+            Phase::Deciding if agreement.bound > limits::STEP && self.pool.is_bursting() => return,
             Phase::Deciding | Phase::Settling { .. } => {
-                let sigma = self.pool.deviation(best);
                 self.discipline.settle(agreement.offset, sigma);
                 self.steer(agreement, actions);
                 return;
@@ -324,14 +326,19 @@ impl Machine {
             Phase::Running => {}
         }
         let Some((id, sample)) = newest else { return };
-        let sigma = self.pool.deviation(id);
+        let sigma = self
+            .pool
+            .deviation(id, moment.now, self.discipline.reckoning());
         let apart = sample.offset.saturating_sub(self.discipline.offset());
         // What a server may honestly be off is bounded by its own claim; more is no bias.
         if apart.unsigned_abs() <= sample.distance() {
             self.pool.learn_bias(id, apart);
         }
         let offset = sample.offset.saturating_sub(self.pool.bias(id));
-        match self.discipline.measure(offset, sigma, sample.delay) {
+        match self
+            .discipline
+            .measure(offset, sigma, self.pool.shortest_delay(id))
+        {
             Verdict::Spike => return,
             Verdict::Persistent => self.poll = Poll::new(),
             Verdict::Accepted(_) => self.poll.adapt(&self.discipline, sigma, self.pool.len()),
@@ -352,10 +359,6 @@ impl Machine {
 
     /// The offset is too large to be slewed.
     fn consider_step(&mut self, offset: i64, moment: Moment, actions: &mut Vec<Action>) {
-        self.far = self.far.saturating_add(1);
-        if self.phase == Phase::Running && self.far < 3 {
-            return;
-        }
         let clocks = (moment.wall, moment.now);
         match limits::judge(offset, self.history, clocks, self.span, &mut self.claim) {
             Judgement::Step => {

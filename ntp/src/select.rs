@@ -104,6 +104,7 @@ mod tests {
                 delay: 0,
                 stratum: 2,
                 leap: LeapIndicator::NoWarning,
+                supported: true,
             })
             .collect()
     }

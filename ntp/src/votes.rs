@@ -53,10 +53,27 @@ impl Pool {
         }
     }
 
-    /// Deviation to expect of a server's newest sample, in nanoseconds.
-    pub fn deviation(&self, id: ServerId) -> f64 {
+    /// The shortest round trip to a server of late, in nanoseconds.
+    pub fn shortest_delay(&self, id: ServerId) -> u64 {
         let server = self.servers.iter().find(|server| server.id == id);
-        server.map_or(f64::INFINITY, |server| server.filter.deviation())
+        server
+            .and_then(|server| server.filter.shortest_delay())
+            .unwrap_or(0)
+    }
+
+    /// Whether a burst is under way, so that better samples are to be expected soon.
+    pub fn is_bursting(&self) -> bool {
+        self.servers
+            .iter()
+            .any(|server| server.burst_at().is_some())
+    }
+
+    /// Deviation to expect of a server's newest sample, in nanoseconds.
+    pub fn deviation(&self, id: ServerId, now: Mono, reckoning: Reckoning) -> f64 {
+        let server = self.servers.iter().find(|server| server.id == id);
+        server.map_or(f64::INFINITY, |server| {
+            server.filter.deviation(now, reckoning)
+        })
     }
 
     /// A truechimer's sample is `apart` nanoseconds from what was expected; it learns its share of that.

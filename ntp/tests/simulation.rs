@@ -238,7 +238,7 @@ fn a_lasting_shift_is_followed_by_a_step_after_three_samples() {
         peer.lie = 10.0;
     }
     world.run(5_400.0, |_| {});
-    assert_eq!(world.steps.len(), 2);
+    assert_eq!(world.steps.len(), 2, "{:?} {:?}", world.steps, world.log);
     assert!((world.error + 10.0).abs() < 0.01);
 }
 
@@ -307,6 +307,64 @@ fn servers_of_one_second_precision_cause_one_step_at_most() {
     let error = error_between(&mut world, 60.0, 40_000.0);
     assert_eq!(world.steps.len(), 1, "{:?}", world.steps);
     assert!(error < 1.0, "{error}");
+}
+
+#[test]
+fn a_server_that_hides_its_coarse_clock_causes_no_step_at_each_poll() {
+    let mut worst = 0;
+    for seed in 1..=20 {
+        let coarse = Peer {
+            precision: 0.0,
+            coarse: 1.0,
+            ..Peer::default()
+        };
+        let mut world = World::new(seed, vec![coarse; 1], 7.3, 0.0);
+        let error = error_between(&mut world, 20_000.0, 100_000.0);
+        assert!(error < 1.0, "{error}");
+        worst = worst.max(world.steps.len());
+    }
+    // Of more than a hundred polls; by chance three of five samples agree on what is wrong by more than half a second.
+    assert!(worst <= 8, "{worst} steps");
+}
+
+#[test]
+fn a_lie_in_the_middle_of_the_burst_moves_nothing() {
+    let mut world = World::new(3, peers(&[0.0]), 4.0, 0.0);
+    world.run(1.0, |_| {});
+    world.peers[0].lie = 10.0;
+    world.run(3.0, |_| {});
+    world.peers[0].lie = 0.0;
+    world.run(60.0, |_| {});
+    assert_eq!(world.steps.len(), 1, "{:?}", world.steps);
+    assert!(world.error.abs() < 0.01, "{}", world.error);
+}
+
+#[test]
+fn a_first_sample_that_lied_is_outvoted_by_the_burst() {
+    let mut world = World::new(3, peers(&[10.0]), 4.0, 0.0);
+    world.run(1.0, |_| {});
+    world.peers[0].lie = 0.0;
+    world.run(60.0, |_| {});
+    assert_eq!(world.steps.len(), 2, "{:?}", world.steps);
+    assert!(world.error.abs() < 0.01, "{}", world.error);
+}
+
+#[test]
+fn a_reply_that_was_held_up_for_a_second_moves_nothing_much() {
+    let mut world = World::new(
+        3,
+        vec![Peer {
+            delay: 0.6,
+            ..Peer::default()
+        }],
+        0.0,
+        0.0,
+    );
+    world.run(0.5, |_| {});
+    world.peers[0].delay = 0.005;
+    let mut largest: f64 = 0.0;
+    world.run(200.0, |world| largest = largest.max(world.error.abs()));
+    assert!(largest < 0.005, "{largest}");
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub(crate) struct Peer {
     pub(crate) uphill: f64,
     pub(crate) silent: bool,
     pub(crate) precision: f64,
+    /// How coarse its clock is, whatever it says of its precision.
+    pub(crate) coarse: f64,
     pub(crate) leap: LeapIndicator,
     pub(crate) refusal: Option<Refusal>,
 }
@@ -60,6 +62,7 @@ impl Default for Peer {
             uphill: 0.0,
             silent: false,
             precision: 1e-6,
+            coarse: 0.0,
             leap: LeapIndicator::NoWarning,
             refusal: None,
         }
@@ -236,7 +239,7 @@ impl World {
     }
 
     fn sample(&self, flight: &Flight, peer: &Peer) -> Sample {
-        let quantum = peer.precision.max(1e-9);
+        let quantum = peer.precision.max(peer.coarse).max(1e-9);
         let server = ((flight.there + flight.lie) / quantum).floor() * quantum;
         let elapsed = flight.arrives - flight.sent;
         let read = flight.sent - flight.error;
