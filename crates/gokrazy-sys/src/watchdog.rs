@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-/// linux/watchdog.h: `_IOWR('W', 6, int)`.
+/// linux/watchdog.h: `_IOWR('W', 6, int)`; `ioctl`'s own type for it differs between C libraries.
 const WDIOC_SETTIMEOUT: u32 = 0xc004_5706;
 
 /// ioctl(2) `WDIOC_SETTIMEOUT`: sets the time after which an unfed watchdog reboots, in whole seconds; returns the time
@@ -19,7 +19,7 @@ pub fn set_timeout(device: impl AsFd, timeout: Duration) -> io::Result<Duration>
     let result = unsafe {
         libc::ioctl(
             device.as_fd().as_raw_fd(),
-            libc::Ioctl::from(WDIOC_SETTIMEOUT),
+            WDIOC_SETTIMEOUT as _,
             &raw mut seconds,
         )
     };
