@@ -1,4 +1,4 @@
-//! What the kernel tells of, from rtnetlink messages; pure.
+//! What the kernel tells of, from rtnetlink messages; no I/O, and of libc the numbers alone.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)

@@ -1,4 +1,4 @@
-//! Links, addresses and routes, to and from rtnetlink messages; pure.
+//! Links, addresses and routes, to and from rtnetlink messages; no I/O, and of libc the numbers alone.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)

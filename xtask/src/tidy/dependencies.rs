@@ -13,19 +13,21 @@ use crate::process;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("crates/gokrazy-sys", &[]),
     ("crates/gokrazy-core", &["gokrazy-sys"]),
+    ("crates/gokrazy-netlink", &[]),
     ("crates/web-password", &[]),
     ("crates/hello", &["gokrazy-core"]),
     ("init", &["gokrazy-core", "gokrazy-sys", "web-password"]),
-    ("dhcp", &["gokrazy-core", "gokrazy-sys"]),
+    ("dhcp", &["gokrazy-core", "gokrazy-netlink", "gokrazy-sys"]),
     ("ntp", &["gokrazy-core", "gokrazy-sys"]),
     ("randomd", &["gokrazy-core", "gokrazy-sys"]),
     ("xtask", &["gokrazy-core", "web-password"]),
 ];
 
 /// Packages of ours, as manifests name them.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "gokrazy-core",
     "gokrazy-sys",
+    "gokrazy-netlink",
     "gokrazy-init",
     "gokrazy-dhcp",
     "gokrazy-ntp",
@@ -74,9 +76,10 @@ fn dependencies(manifest: &str) -> Vec<String> {
 const RUNTIME: [&str; 4] = ["tokio", "axum", "hyper", "tower"];
 
 /// Every package that goes on a device; init without the feature that makes `web`.
-const WITHOUT_RUNTIME: [&str; 7] = [
+const WITHOUT_RUNTIME: [&str; 8] = [
     "gokrazy-core",
     "gokrazy-sys",
+    "gokrazy-netlink",
     "gokrazy-init",
     "gokrazy-dhcp",
     "gokrazy-ntp",
