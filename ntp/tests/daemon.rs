@@ -3,7 +3,9 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
-    reason = "a test reads clocks, writes files as a stranger would, and is to fail where it cannot go on"
+    dead_code,
+    reason = "a test reads clocks, writes files as a stranger would, and is to fail where it cannot go on; the harness \
+              serves other tests too"
 )]
 
 #[path = "common/harness.rs"]

@@ -83,6 +83,12 @@ impl Setup {
         self
     }
 
+    /// The oscillator is so many ppm fast.
+    pub(crate) fn drift(mut self, ppm: f64) -> Self {
+        self.drift = ppm;
+        self
+    }
+
     /// Every correction fails.
     pub(crate) fn powerless(mut self) -> Self {
         self.deny = true;

@@ -1,0 +1,137 @@
+//! How steady the clock is, beside chrony's under the same conditions: `cargo xtask bench ntp`.
+//!
+//! Both start 5 s late with an oscillator that is 50 ppm slow, and ask one server over a link of 5 ms ± 1 ms each way.
+//! The server is the machine's own clock, so the stand-in's shift is the true error.
+//! Measured each second from the 15th minute on, for `NTP_BENCH_SECONDS` (default 900).
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    dead_code,
+    reason = "a test reads clocks and is to fail where it cannot go on; the harness serves other tests too"
+)]
+
+#[path = "common/harness.rs"]
+mod harness;
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::{Setup, clock_library, reply};
+
+const SETTLE: u64 = 900;
+const PPM: f64 = 50.0;
+
+/// Answers over a link that holds up each way by 4 to 6 ms; one thread a request, as a link holds many packets.
+fn distant_server() -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let mut buffer = [0; 512];
+        let mut seed = 88_172_645_463_325_252_u64;
+        let mut way = move || {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            Duration::from_micros(4_000 + seed % 2_001)
+        };
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let request = buffer[..length].to_vec();
+            let (there, back, socket) = (way(), way(), socket.try_clone().unwrap());
+            thread::spawn(move || {
+                thread::sleep(there);
+                let answer = reply(&request, 0.0);
+                thread::sleep(back);
+                let _ = socket.send_to(&answer, from);
+            });
+        }
+    });
+    address
+}
+
+/// The error in seconds of the stand-in clock whose state this file holds.
+fn error_of(state: &Path) -> Option<f64> {
+    let bytes = fs::read(state).ok()?;
+    let number = |at: usize| {
+        Some(f64::from_ne_bytes(
+            bytes.get(at * 8..at * 8 + 8)?.try_into().ok()?,
+        ))
+    };
+    let passed = monotonic() - number(0)?;
+    let (shift, rate) = (number(1)?, number(2)? + number(3)?);
+    Some(shift + rate * passed + number(4)? * (1.0 - (-passed / number(5)?).exp()))
+}
+
+fn monotonic() -> f64 {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
+    time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9
+}
+
+struct Chrony(Child);
+
+impl Drop for Chrony {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.try_wait();
+    }
+}
+
+fn chrony(folder: &Path, server: &str, state: &Path) -> Chrony {
+    let (host, port) = server.rsplit_once(':').unwrap();
+    let config = folder.join("chrony.conf");
+    let text = format!(
+        "server {host} port {port} iburst\nmakestep 1 3\ncmdport 0\npidfile {}\n",
+        folder.join("chronyd.pid").display()
+    );
+    fs::write(&config, text).unwrap();
+    let child = Command::new("chronyd")
+        .args(["-d", "-u", "root", "-f"])
+        .arg(config)
+        .env("LD_PRELOAD", clock_library())
+        .env("CLOCK_OFFSET", "-5")
+        .env("CLOCK_DRIFT", (-PPM).to_string())
+        .env("CLOCK_STATE", state)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    Chrony(child.unwrap_or_else(|error| panic!("start chronyd: {error}: apt-get install chrony")))
+}
+
+fn percentile_95(mut errors: Vec<f64>) -> f64 {
+    errors.sort_by(f64::total_cmp);
+    errors[errors.len() * 95 / 100]
+}
+
+#[test]
+#[ignore = "takes half an hour; cargo xtask bench ntp runs it"]
+fn beside_chrony() {
+    let seconds = std::env::var("NTP_BENCH_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let seconds: u64 = seconds.unwrap_or(900);
+    let server = distant_server();
+    let setup = Setup::new("steadiness").ahead(-5.0).drift(-PPM);
+    let states: [PathBuf; 2] = [
+        setup.folder.join("clock"),
+        setup.folder.join("chrony-clock"),
+    ];
+    let _chrony = chrony(&setup.folder, &server, &states[1]);
+    let daemon = setup.start(&["--server", &server]);
+    daemon.wait_synchronised();
+    thread::sleep(Duration::from_secs(SETTLE));
+    let mut errors = [Vec::new(), Vec::new()];
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        for (list, state) in errors.iter_mut().zip(&states) {
+            list.extend(error_of(state).map(f64::abs));
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+    let [ours, theirs] = errors.map(percentile_95);
+    println!("ntp_p95_us={:.0}", ours * 1e6);
+    println!("chrony_p95_us={:.0}", theirs * 1e6);
+}
