@@ -25,7 +25,7 @@ mod password;
 mod progress;
 mod root;
 mod services;
-mod tree;
+pub(crate) mod tree;
 mod write;
 
 use std::path::{Path, PathBuf};

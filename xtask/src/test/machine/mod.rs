@@ -5,6 +5,7 @@
 //! What is emulated is proven for the emulator: `docs/platforms.md` says what was seen on boards.
 
 mod console;
+mod entropy;
 mod lab;
 mod perm;
 mod pi;
@@ -100,6 +101,10 @@ pub(super) fn run(workspace: &Workspace, report: &mut Report) {
         Ok(lan) => lan,
         Err(error) => return report.case("machine tests can run here", Err(error)),
     };
+    report.case(
+        "only a seed of this machine's own initialises a cold random pool",
+        entropy::check(workspace),
+    );
     for scenario in SCENARIOS {
         report.title(scenario.name);
         if let Err(error) = play(workspace, &lan, scenario, report) {
