@@ -16,7 +16,7 @@ use rsntp::LeapIndicator;
 
 use crate::action::{Moment, Steering};
 use crate::discipline::to_kernel;
-use crate::wall::{Mono, Wall};
+use crate::wall::{Mono, SECOND, Wall};
 
 /// Both clocks now, read so close together that their difference means something.
 pub fn moment() -> Moment {
@@ -97,8 +97,21 @@ pub fn steer(steering: &Steering) -> io::Result<()> {
 /// The errno of opening or reading it, or a time that is none.
 pub fn read_rtc(path: &Path) -> io::Result<Wall> {
     let time = rtc::read(&open_rtc(path)?)?;
+    from_rtc(&time).ok_or(io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Sets the hardware clock to `wall` in UTC, rounded to the second.
+///
+/// # Errors
+/// The errno of opening or setting it.
+pub fn write_rtc(path: &Path, wall: Wall) -> io::Result<()> {
+    rtc::set(&open_rtc(path)?, &to_rtc(wall))
+}
+
+/// Nothing for a date that is none, as a clock shows whose battery died.
+fn from_rtc(time: &RtcTime) -> Option<Wall> {
     let date = (
-        i64::from(time.year) + 1900,
+        i64::from(time.year) + 1_900,
         i64::from(time.month) + 1,
         i64::from(time.day),
     );
@@ -108,23 +121,15 @@ pub fn read_rtc(path: &Path) -> io::Result<Wall> {
         i64::from(time.second),
     );
     let wall = Wall::from_civil(date, of_day);
-    if wall.civil() == date {
-        Ok(wall)
-    } else {
-        Err(io::Error::from(io::ErrorKind::InvalidData))
-    }
+    (wall.civil() == date).then_some(wall)
 }
 
-/// Sets the hardware clock to `wall` in UTC, rounded to the second.
-///
-/// # Errors
-/// The errno of opening or setting it.
-pub fn write_rtc(path: &Path, wall: Wall) -> io::Result<()> {
-    let wall = wall.shifted(crate::wall::SECOND / 2);
+fn to_rtc(wall: Wall) -> RtcTime {
+    let wall = wall.shifted(SECOND / 2);
     let (year, month, day) = wall.civil();
     let second = wall.seconds().rem_euclid(86_400);
     let int = |value: i64| i32::try_from(value).unwrap_or_default();
-    let time = RtcTime {
+    RtcTime {
         second: int(second % 60),
         minute: int(second / 60 % 60),
         hour: int(second / 3_600),
@@ -132,8 +137,7 @@ pub fn write_rtc(path: &Path, wall: Wall) -> io::Result<()> {
         month: int(month - 1),
         year: int(year - 1_900),
         ..RtcTime::default()
-    };
-    rtc::set(&open_rtc(path)?, &time)
+    }
 }
 
 /// Never blocks, should someone have put a pipe there.
@@ -142,4 +146,42 @@ fn open_rtc(path: &Path) -> io::Result<File> {
         .read(true)
         .custom_flags(nix::libc::O_NONBLOCK)
         .open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hardware_clock_is_read_as_it_is_written() {
+        let wall = Wall::new(1_795_622_399, 600_000_000);
+        let time = to_rtc(wall);
+        assert_eq!((time.year, time.month, time.day), (126, 10, 25));
+        assert_eq!((time.hour, time.minute, time.second), (16, 0, 0));
+        assert_eq!(from_rtc(&time), Some(Wall::from_seconds(1_795_622_400)));
+    }
+
+    #[test]
+    fn a_date_that_is_none_is_no_time() {
+        let wrong = RtcTime {
+            day: 31,
+            month: 1,
+            year: 126,
+            ..RtcTime::default()
+        };
+        assert_eq!(from_rtc(&wrong), None);
+        assert_eq!(
+            from_rtc(&RtcTime {
+                month: -1,
+                ..RtcTime::default()
+            }),
+            None
+        );
+    }
+
+    #[test]
+    fn both_clocks_are_read_together() {
+        let (first, second) = (moment(), moment());
+        assert!(second.now >= first.now && second.wall > Wall::from_seconds(0));
+    }
 }

@@ -316,6 +316,70 @@ fn it_runs_as_its_own_user() {
 }
 
 #[test]
+fn the_drift_file_is_in_force_before_anyone_is_asked() {
+    let server = Server::start(|_, _| Vec::new());
+    let setup = Setup::new("drift").file("state/drift", b"-12.5\n");
+    let mut daemon = setup.start(&["--server", &server.address]);
+    until("the frequency", 10, || {
+        daemon.corrections("freq") == [-12.5]
+    });
+    assert!(daemon.end().success());
+    assert_eq!(daemon.read("state/drift"), "-12.5\n");
+}
+
+#[test]
+fn the_saved_time_moves_forward_only() {
+    let server = Server::lying(-50.0);
+    let ahead = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        + 3_000;
+    let setup = Setup::new("forward").file("state/time", format!("{ahead}\n").as_bytes());
+    let mut daemon = setup.start(&["--server", &server.address]);
+    daemon.wait_synchronised();
+    // The saved time moved the clock forward, the server moved it back; the file stays.
+    let steps = daemon.corrections("step");
+    assert!(
+        steps.len() == 2 && steps[0] > 2_900.0 && steps[1] < -2_900.0,
+        "{steps:?}"
+    );
+    assert!(daemon.end().success());
+    assert_eq!(daemon.read("state/time").trim(), ahead.to_string());
+}
+
+#[test]
+fn replies_that_come_late_count_for_nothing() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let late = socket.try_clone().unwrap();
+    let server = Server::on(socket, move |request, sound| {
+        let (late, to) = (late.try_clone().unwrap(), request.from);
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(3_500));
+            let _ = late.send_to(&sound, to);
+        });
+        Vec::new()
+    });
+    let daemon = Setup::new("late")
+        .ahead(-70.0)
+        .start(&["--server", &server.address]);
+    until("burst", 20, || server.requests().len() == 4);
+    thread::sleep(Duration::from_secs(1));
+    assert!(daemon.corrections("step").is_empty() && !daemon.state().synchronised);
+}
+
+#[test]
+fn ipv6_works_as_well() {
+    let socket = UdpSocket::bind("[::1]:0").unwrap_or_else(|error| panic!("bind ::1: {error}"));
+    let server = Server::on(socket, |_, sound| vec![sound.to_vec()]);
+    let daemon = Setup::new("ipv6")
+        .ahead(-70.0)
+        .start(&["--server", &server.address]);
+    daemon.wait_synchronised();
+    assert_eq!(daemon.state().source.as_ref(), Some(&server.address));
+}
+
+#[test]
 fn at_rest_it_sleeps() {
     let server = Server::lying(0.0);
     let daemon = Setup::new("rest").start(&["--server", &server.address]);
