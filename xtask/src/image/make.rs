@@ -63,6 +63,7 @@ pub(crate) fn image(
     })?;
     let builder = Builder {
         cache: Cache::open(workspace.target().join("image/cache").join(board.word()))?,
+        scratch: workspace.target().join("image"),
         time: workspace.source_date()?,
         board,
         loaded: &loaded,
@@ -96,6 +97,7 @@ fn output_path(workspace: &Workspace, board: Board, output: Option<&Path>) -> Re
 
 struct Builder<'build> {
     cache: Cache,
+    scratch: PathBuf,
     time: u64,
     board: Board,
     loaded: &'build Loaded,
@@ -131,6 +133,7 @@ impl Builder<'_> {
             },
             boot: &made.boot,
             root: &made.root,
+            scratch: &self.scratch,
             time: self.time,
         };
         let size = self.progress.step("image", || {

@@ -42,6 +42,8 @@ pub(crate) struct Parts<'build> {
     pub(crate) boot: &'build Path,
     /// The root's squashfs.
     pub(crate) root: &'build Path,
+    /// Folder for an image that goes to a card.
+    pub(crate) scratch: &'build Path,
     /// Seconds since 1970 that every time stamp gets.
     pub(crate) time: u64,
 }
@@ -61,7 +63,9 @@ pub(crate) fn image(parts: &Parts<'_>, output: &Path, progress: &Progress) -> Re
         return written.map(|()| IMAGE_SECTORS * SECTOR_BYTES);
     }
     let mut card = open_card(output)?;
-    let half = std::env::temp_dir().join(format!("gokrazy-image-{}", std::process::id()));
+    let half = parts
+        .scratch
+        .join(format!(".card-{}.img", std::process::id()));
     let written =
         fill(parts, &half).and_then(|()| copy_to_card(&half, &mut card, output, progress));
     let _ = fs::remove_file(&half);

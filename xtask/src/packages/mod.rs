@@ -8,6 +8,7 @@
 //! A package whose size or hash is wrong is fetched again; one that cannot be fetched leaves all others as they are.
 
 mod apt;
+mod listing;
 mod lock;
 mod sources;
 
@@ -63,9 +64,9 @@ impl Fetched {
 pub(crate) fn is_cached(workspace: &Workspace, board: Board) -> bool {
     let folder = Folder::of(workspace);
     Lock::load(&folder.lock(board)).is_ok_and(|lock| {
-        lock.entries
-            .iter()
-            .all(|entry| folder.unpacked(entry).is_dir() || entry.is_whole(&folder.deb(entry)))
+        lock.entries.iter().all(|entry| {
+            listing::matches(&folder.unpacked(entry)) || entry.is_whole(&folder.deb(entry))
+        })
     })
 }
 
@@ -89,8 +90,15 @@ pub(crate) fn ensure(workspace: &Workspace, board: Board, refresh: bool) -> Resu
         }
     };
     for entry in &lock.entries {
-        fetch(&folder, board, entry)?;
-        unpack(&folder, entry)?;
+        let fetched = fetch(&folder, board, entry);
+        let tree = folder.unpacked(entry);
+        match (fetched, listing::matches(&tree)) {
+            (Ok(()), true) => {}
+            (Ok(()), false) => unpack(&folder, entry)?,
+            // Nothing is missing for a build.
+            (Err(error), true) => eprintln!("xtask: {error:#}; going on with its unpacked files"),
+            (Err(error), false) => return Err(error),
+        }
     }
     Ok(Fetched {
         lock,
@@ -137,15 +145,14 @@ fn fetch(folder: &Folder, board: Board, entry: &Entry) -> Result<()> {
     })
 }
 
-/// Unpacks beside the final place, so that a tree under its own name is a whole one.
+/// Unpacks beside the final place, so that a tree under its own name was a whole one.
 fn unpack(folder: &Folder, entry: &Entry) -> Result<()> {
     let tree = folder.unpacked(entry);
-    if tree.is_dir() {
-        return Ok(());
-    }
     let half = tree.with_extension("half");
-    if half.exists() {
-        fs::remove_dir_all(&half).with_context(|| format!("remove {}", half.display()))?;
+    for old in [&half, &tree] {
+        if old.exists() {
+            fs::remove_dir_all(old).with_context(|| format!("remove {}", old.display()))?;
+        }
     }
     fs::create_dir_all(&half).with_context(|| format!("make {}", half.display()))?;
     process::capture(
@@ -154,6 +161,7 @@ fn unpack(folder: &Folder, entry: &Entry) -> Result<()> {
             .arg(folder.deb(entry))
             .arg(&half),
     )?;
+    listing::store(&half, &tree)?;
     move_into_place(&half, &tree)
 }
 
