@@ -56,12 +56,19 @@ pub(crate) fn download(folder: &Path, board: Board, entry: &Entry, path: &Path) 
         entry.file,
         entry.size as f64 / 1e6
     );
-    process::capture(
-        root.tool(HELPER)
-            .args(["-o", "APT::Sandbox::User=", "download-file", &entry.uri])
-            .arg(path)
-            .arg(format!("SHA256:{}", entry.sha256)),
-    )?;
+    let mut command = root.tool(HELPER);
+    command
+        .args(["-o", "APT::Sandbox::User=", "download-file", &entry.uri])
+        .arg(path)
+        .arg(format!("SHA256:{}", entry.sha256));
+    if let Err(error) = process::capture(&mut command) {
+        let said = format!("{error:#}");
+        // Of apt's many lines this is the one that says why.
+        let why = said
+            .lines()
+            .find_map(|line| line.strip_prefix("E: Failed to fetch "));
+        bail!("{}", why.unwrap_or(&said));
+    }
     if !entry.is_whole(path) {
         bail!("{} is not what the archive's index says", path.display());
     }

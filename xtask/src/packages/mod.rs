@@ -137,12 +137,8 @@ fn fetch(folder: &Folder, board: Board, entry: &Entry) -> Result<()> {
         println!("{} is damaged: fetching it again", path.display());
     }
     fs::create_dir_all(folder.0.join("debs")).context("make the folder for packages")?;
-    apt::download(&folder.0, board, entry, &path).with_context(|| {
-        format!(
-            "fetch {}; once the network is there, `cargo xtask setup` does it",
-            entry.uri
-        )
-    })
+    apt::download(&folder.0, board, entry, &path)
+        .with_context(|| format!("fetch {}; `cargo xtask setup` tries again", entry.file))
 }
 
 /// Unpacks beside the final place, so that a tree under its own name was a whole one.
