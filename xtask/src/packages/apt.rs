@@ -11,6 +11,7 @@ use super::lock::{Entry, Lock};
 use super::sources::{self, Source};
 use crate::image::Board;
 use crate::process;
+use crate::setup::DEBIAN_KEYS;
 
 /// apt's own downloader: its proxies, its credentials, its check of the hash.
 const HELPER: &str = "/usr/lib/apt/apt-helper";
@@ -203,7 +204,10 @@ fn host_path(name: &str, kind: &str) -> Result<String> {
 
 fn host_sources() -> Result<String> {
     if let Some(mirror) = std::env::var_os(MIRROR_VARIABLE) {
-        let line = format!("deb {} {MIRROR_RELEASE} main\n", mirror.to_string_lossy());
+        let line = format!(
+            "deb [signed-by={DEBIAN_KEYS}] {} {MIRROR_RELEASE} main\n",
+            mirror.to_string_lossy()
+        );
         return sources::derive(&sources::parse_list(&line), MIRROR_RELEASE)
             .with_context(|| format!("{MIRROR_VARIABLE} is not an address"));
     }

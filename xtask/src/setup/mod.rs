@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use gokrazy_core::atomic::{self, Durability};
 
-pub(crate) use needs::{Purpose, program};
+pub(crate) use needs::{DEBIAN_KEYS, Purpose, program};
 
 use crate::image::Board;
 use crate::packages;
@@ -171,7 +171,7 @@ fn prepare_from_source(workspace: &Workspace, architecture: Architecture) -> Res
     if !environment.join("bin/cargo-zigbuild").exists() {
         println!("getting the linker: {}", PYTHON_PACKAGES.join(", "));
         process::capture(
-            Command::new("python3")
+            Command::new("/usr/bin/python3")
                 .args(["-m", "venv"])
                 .arg(&environment),
         )?;

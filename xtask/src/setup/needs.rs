@@ -42,6 +42,9 @@ pub(crate) struct Need {
     purpose: Purpose,
 }
 
+/// The keys of Debian's archives, which Ubuntu has as a package too.
+pub(crate) const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// The table. Verbs that need more than their own purpose ask for several.
 const NEEDS: &[Need] = &[
     image("squashfs-tools", "mksquashfs", "the root file system"),
@@ -51,22 +54,29 @@ const NEEDS: &[Need] = &[
     image("xz-utils", "xz", "compressed kernel modules"),
     image("zstd", "zstd", "the initramfs"),
     image("dpkg", "dpkg-deb", "kernel and firmware packages"),
+    file(
+        "debian-archive-keyring",
+        DEBIAN_KEYS,
+        "signatures of kernel and firmware packages",
+        Purpose::Image,
+    ),
     run(
         "qemu-system-arm",
         "qemu-system-aarch64",
         "the emulated Raspberry Pi",
     ),
     run("qemu-system-x86", "qemu-system-x86_64", "the emulated PC"),
-    run("qemu-utils", "qemu-img", "a disk that a run may change"),
-    run_file(
+    file(
         "qemu-efi-aarch64",
         "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
         "UEFI of the emulated arm64 machine",
+        Purpose::Run,
     ),
-    run_file(
+    file(
         "ovmf",
         "/usr/share/OVMF/OVMF_CODE_4M.fd",
         "UEFI of the emulated PC",
+        Purpose::Run,
     ),
     test("gdisk", "sgdisk", "checks of the partition table"),
     test("dosfstools", "fsck.fat", "checks of the boot partition"),
@@ -75,34 +85,49 @@ const NEEDS: &[Need] = &[
     test("udhcpd", "udhcpd", "a third DHCP server"),
     test("chrony", "chronyd", "an NTP server"),
     test("busybox-static", "busybox", "small services for tests"),
+    test("util-linux", "setpriv", "namespaces and users for tests"),
+    test("gcc", "cc", "the kernel's own sizes of structures"),
+    file(
+        "libc6-dev",
+        "/usr/include/stdio.h",
+        "the kernel's own sizes of structures",
+        Purpose::Test,
+    ),
+    file(
+        "linux-libc-dev",
+        "/usr/include/linux/random.h",
+        "the kernel's own sizes of structures",
+        Purpose::Test,
+    ),
     test("iproute2", "ip", "network namespaces"),
     test("curl", "curl", "a request from a chosen address"),
     test("strace", "strace", "checks of what idle processes do"),
     test("chromium", "chromium", "the page in a browser"),
-    Need {
-        package: "rustc-web",
-        why: "the compiler",
-        probe: Probe::File("/usr/bin/rustc"),
-        purpose: Purpose::FromSource,
-    },
-    Need {
-        package: "cargo-web",
-        why: "the compiler",
-        probe: Probe::File("/usr/bin/cargo"),
-        purpose: Purpose::FromSource,
-    },
-    Need {
-        package: "rust-web-src",
-        why: "the standard library",
-        probe: Probe::File("/usr/lib/rustlib/src/rust/library"),
-        purpose: Purpose::FromSource,
-    },
-    Need {
-        package: "python3-venv",
-        why: "the linker",
-        probe: Probe::Program("python3"),
-        purpose: Purpose::FromSource,
-    },
+    file(
+        "rustc-web",
+        "/usr/bin/rustc",
+        "the compiler",
+        Purpose::FromSource,
+    ),
+    file(
+        "cargo-web",
+        "/usr/bin/cargo",
+        "the compiler",
+        Purpose::FromSource,
+    ),
+    file(
+        "rust-web-src",
+        "/usr/lib/rustlib/src/rust/library",
+        "the standard library",
+        Purpose::FromSource,
+    ),
+    // Versions have their own folders; this file tells of any.
+    file(
+        "python3-venv",
+        "/var/lib/dpkg/info/python3-venv.list",
+        "the linker",
+        Purpose::FromSource,
+    ),
 ];
 
 const fn image(package: &'static str, program: &'static str, why: &'static str) -> Need {
@@ -123,12 +148,17 @@ const fn run(package: &'static str, program: &'static str, why: &'static str) ->
     }
 }
 
-const fn run_file(package: &'static str, file: &'static str, why: &'static str) -> Need {
+const fn file(
+    package: &'static str,
+    path: &'static str,
+    why: &'static str,
+    purpose: Purpose,
+) -> Need {
     Need {
         package,
         why,
-        probe: Probe::File(file),
-        purpose: Purpose::Run,
+        probe: Probe::File(path),
+        purpose,
     }
 }
 
