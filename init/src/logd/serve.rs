@@ -140,6 +140,7 @@ impl Server {
 
     /// Keeps logs until init is gone, every input has ended, or a signal says so; what is there by then is read still.
     pub fn run(mut self) {
+        gokrazy_sys::memory::forget_code();
         while self.turn() == Turn::On {}
         let all: Vec<u64> = self.inputs.keys().copied().collect();
         for id in all {

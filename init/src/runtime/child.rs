@@ -18,6 +18,7 @@ use nix::unistd::{
     setsid, write,
 };
 
+use super::fences::Fences;
 use crate::service::capabilities;
 
 /// Exit status of a child that could not become its program; nobody sees it but through the report.
@@ -52,8 +53,8 @@ pub struct Plan<'a> {
     pub home: Option<Home>,
     /// Where it starts instead.
     pub directory: Option<PathBuf>,
-    /// Whether set-user-id programs give it nothing.
-    pub no_new_privileges: bool,
+    /// Fences around it.
+    pub fences: Fences,
 }
 
 /// A home folder, made at the start.
@@ -106,7 +107,7 @@ fn give_up(plan: &Plan<'_>, what: &str, error: &io::Error) -> u8 {
     NOT_STARTED
 }
 
-/// A line of the report: `F` for what ended the start, `W` for what it goes on without.
+/// A line of the report: `F` for what ended the start, `U` for a fence that is not to be had, `W` for other troubles.
 fn tell(plan: &Plan<'_>, kind: char, text: &str) {
     let line = format!("{kind}{}\n", text.replace('\n', " "));
     // Nobody is left to tell that telling failed.
@@ -137,12 +138,18 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
         )?;
     }
     let home = plan.home.as_ref().filter(|home| make_home(home).is_ok());
+    if let Err((fence, error)) = plan.fences.raise_view() {
+        tell(plan, 'U', &format!("{fence} ({error})"));
+    }
     if let Some(credentials) = &plan.become_user {
         become_user(credentials)?;
     }
     enter(plan, home)?;
-    if plan.no_new_privileges {
+    if plan.fences.no_new_privileges {
         tried("give up new privileges", prctl::set_no_new_privs())?;
+    }
+    if let Err(error) = plan.fences.raise_filter() {
+        tell(plan, 'U', &format!("seccomp ({error})"));
     }
     Ok(())
 }

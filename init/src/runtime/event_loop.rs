@@ -148,6 +148,8 @@ impl Runtime {
         // Whoever can ask finds every service's state.
         self.publish();
         self.listen();
+        // What ran once, reading flags and tables, makes up most of the program; waiting needs little of it.
+        gokrazy_sys::memory::forget_code();
         while !self.registry.has_ended() {
             self.turn();
         }

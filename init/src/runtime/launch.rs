@@ -12,7 +12,9 @@ use nix::unistd::pipe2;
 
 use super::cgroup::Group;
 use super::child::{self, Credentials, Home, Plan};
+use super::fences::Fences;
 use super::log_link::Pipes;
+use super::options::Mode;
 use super::tree;
 use crate::service::{Role, Service, User};
 
@@ -32,6 +34,8 @@ pub struct Launch<'a> {
     pub uid: u32,
     /// Init's environment.
     pub environment: &'a [(OsString, OsString)],
+    /// What init is to the machine.
+    pub mode: Mode,
     /// Folder of the homes.
     pub home_dir: &'a Path,
     /// Its notify socket.
@@ -114,7 +118,7 @@ impl Launch<'_> {
                 owner: self.uid,
             }),
             directory: self.service.working_directory.clone(),
-            no_new_privileges: self.fence(self.service.isolation.no_new_privileges),
+            fences: Fences::of(self.service, self.mode, self.home().as_deref()),
         })
     }
 
@@ -122,11 +126,6 @@ impl Launch<'_> {
         let name = self.service.program_name.as_ref().or(self.command.first());
         let words = name.into_iter().chain(self.command.iter().skip(1));
         words.map(|word| CString::new(word.as_str()).ok()).collect()
-    }
-
-    /// A fence is up for a service with a user of its own, unless its table says otherwise.
-    fn fence(&self, wanted: Option<bool>) -> bool {
-        wanted.unwrap_or(self.service.user == User::Auto)
     }
 
     /// Nothing changes for who is not root (who could not change it) and for root as it is.

@@ -10,6 +10,7 @@
 //! | [`journal`] | init's own lines |
 //! | [`identity`] | whom a service runs as |
 //! | [`launch`], [`child`] | making a service's process: before and after the clone |
+//! | [`fences`] | what a service cannot see and do |
 //! | [`tree`], [`cgroup`] | all processes of a service: whether any lives, and killing them |
 //! | [`keeper`] | logd as a service |
 //! | [`log_link`] | pipes of the services, handed to logd |
@@ -28,6 +29,7 @@ pub mod conditions;
 pub mod control_socket;
 pub mod devices;
 pub mod event_loop;
+pub mod fences;
 pub mod identity;
 pub mod journal;
 pub mod keeper;

@@ -105,6 +105,7 @@ impl Runtime {
             first,
             uid,
             environment: &self.environment,
+            mode: self.options.mode,
             home_dir: &self.options.home_dir,
             notify: slot.notify.as_ref().map(NotifySocket::path),
             stdin: self.null(),
@@ -305,10 +306,15 @@ impl Runtime {
         let (Some(kind), Some(text)) = (line.get(..1), line.get(1..)) else {
             return;
         };
-        // What ended the start is told as the way in which the run ended.
-        match self.slots.get_mut(index).filter(|_| kind == "F") {
-            Some(slot) => slot.start_error = Some(text.to_owned()),
-            None => self.complain(index, text),
+        match kind {
+            "U" => self.unfenced(index, text),
+            "F" => {
+                // Told as the way in which the run ended.
+                if let Some(slot) = self.slots.get_mut(index) {
+                    slot.start_error = Some(text.to_owned());
+                }
+            }
+            _ => self.complain(index, text),
         }
     }
 }

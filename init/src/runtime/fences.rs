@@ -1,0 +1,229 @@
+//! Fences around a service: a view of its own of the file system, and system calls that it does not get.
+//!
+//! Which fences a service has is decided before the clone ([`Fences::of`]); the child raises them.
+//! One that the kernel does not give is told, and the service runs without it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use gokrazy_core::paths;
+use gokrazy_sys::mount::{Access, set_access};
+use gokrazy_sys::seccomp;
+use nix::libc;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use super::options::Mode;
+use crate::service::{Service, User, capabilities};
+
+/// The fences of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fences {
+    /// Whether set-user-id programs give it nothing.
+    pub no_new_privileges: bool,
+    /// Whether its `/tmp` is its own.
+    pub private_tmp: bool,
+    /// Where it may write, if it may not write everywhere.
+    pub writable: Option<Vec<PathBuf>>,
+    /// System calls that it does not get.
+    pub refused: Vec<i64>,
+}
+
+impl Fences {
+    /// The fences of a service: on for one with a user of its own, unless its table says otherwise.
+    ///
+    /// In a container whoever made it has decided on the view already, so that fence is up only if asked for.
+    pub fn of(service: &Service, mode: Mode, home: Option<&Path>) -> Self {
+        let wanted = service.isolation;
+        let own_user = service.user == User::Auto;
+        let own_view = own_user && mode == Mode::Machine;
+        let writable = || {
+            home.map(Path::to_owned)
+                .into_iter()
+                .chain(service.writable.clone())
+                .collect()
+        };
+        Self {
+            no_new_privileges: wanted.no_new_privileges.unwrap_or(own_user),
+            private_tmp: wanted.private_tmp.unwrap_or(own_view),
+            writable: wanted.read_only.unwrap_or(own_view).then(writable),
+            refused: if wanted.seccomp.unwrap_or(own_user) {
+                refused(service.capabilities)
+            } else {
+                Vec::new()
+            },
+        }
+    }
+
+    /// Gives this process a view of its own; to be called as root.
+    ///
+    /// # Errors
+    /// The name of the fence, and the errno.
+    pub fn raise_view(&self) -> Result<(), (&'static str, io::Error)> {
+        if !self.private_tmp && self.writable.is_none() {
+            return Ok(());
+        }
+        let own_mounts = || -> nix::Result<()> {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            // What is mounted later shows up here too; nothing of ours shows up there.
+            mount(
+                None::<&str>,
+                "/",
+                None::<&str>,
+                MsFlags::MS_REC | MsFlags::MS_SLAVE,
+                None::<&str>,
+            )
+        };
+        own_mounts().map_err(|errno| ("own mounts", errno.into()))?;
+        if let Some(writable) = &self.writable {
+            read_only_but(writable).map_err(|error| ("read-only", error))?;
+        }
+        if self.private_tmp {
+            own_tmp().map_err(|errno| ("private-tmp", errno.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses system calls to the program that will run; the last step before it runs.
+    ///
+    /// # Errors
+    /// The errno.
+    pub fn raise_filter(&self) -> io::Result<()> {
+        if self.refused.is_empty() {
+            Ok(())
+        } else {
+            seccomp::refuse(&self.refused)
+        }
+    }
+}
+
+fn read_only_but(writable: &[PathBuf]) -> io::Result<()> {
+    let is_there = |path: &&PathBuf| path.exists();
+    for path in writable.iter().filter(is_there) {
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(path), path, None::<&str>, flags, None::<&str>)?;
+    }
+    set_access(Path::new("/"), Access::ReadOnly)?;
+    for path in writable.iter().filter(is_there) {
+        set_access(path, Access::Writable)?;
+    }
+    Ok(())
+}
+
+fn own_tmp() -> nix::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(
+        Some("tmpfs"),
+        paths::TEMP,
+        Some("tmpfs"),
+        flags,
+        Some("mode=1777"),
+    )
+}
+
+/// System calls that no service needs, and the capability that says it needs them all the same (linux/capability.h).
+const REFUSED: &[(i64, &str)] = &[
+    (libc::SYS_init_module, "sys-module"),
+    (libc::SYS_finit_module, "sys-module"),
+    (libc::SYS_delete_module, "sys-module"),
+    (libc::SYS_reboot, "sys-boot"),
+    (libc::SYS_kexec_load, "sys-boot"),
+    (libc::SYS_kexec_file_load, "sys-boot"),
+    (libc::SYS_settimeofday, "sys-time"),
+    (libc::SYS_clock_settime, "sys-time"),
+    (libc::SYS_bpf, "bpf"),
+    (libc::SYS_perf_event_open, "perfmon"),
+    (libc::SYS_syslog, "syslog"),
+    (libc::SYS_acct, "sys-pacct"),
+    (libc::SYS_swapon, "sys-admin"),
+    (libc::SYS_swapoff, "sys-admin"),
+    (libc::SYS_mount, "sys-admin"),
+    (libc::SYS_umount2, "sys-admin"),
+    (libc::SYS_pivot_root, "sys-admin"),
+    (libc::SYS_move_mount, "sys-admin"),
+    (libc::SYS_open_tree, "sys-admin"),
+    (libc::SYS_fsopen, "sys-admin"),
+    (libc::SYS_fspick, "sys-admin"),
+    (libc::SYS_fsmount, "sys-admin"),
+    (libc::SYS_fsconfig, "sys-admin"),
+    (libc::SYS_mount_setattr, "sys-admin"),
+    (libc::SYS_setns, "sys-admin"),
+    (libc::SYS_quotactl, "sys-admin"),
+    (libc::SYS_add_key, "sys-admin"),
+    (libc::SYS_request_key, "sys-admin"),
+    (libc::SYS_keyctl, "sys-admin"),
+    (libc::SYS_userfaultfd, "sys-ptrace"),
+    (libc::SYS_open_by_handle_at, "dac-read-search"),
+    (libc::SYS_vhangup, "sys-tty-config"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_iopl, "sys-rawio"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_ioperm, "sys-rawio"),
+];
+
+fn refused(kept: u64) -> Vec<i64> {
+    let may =
+        |name: &str| capabilities::parse(name).is_some_and(|number| kept & (1 << number) != 0);
+    REFUSED
+        .iter()
+        .filter(|(_, need)| !may(need))
+        .map(|(number, _)| *number)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::Isolation;
+
+    #[test]
+    fn fences_are_up_for_own_users_and_each_can_be_moved() {
+        let home = Path::new("/home/a");
+        let own = Service {
+            writable: vec!["/data".into()],
+            ..Service::new("a", &["/a"])
+        };
+        let on_device = Fences::of(&own, Mode::Machine, Some(home));
+        assert!(
+            on_device.no_new_privileges && on_device.private_tmp && !on_device.refused.is_empty()
+        );
+        assert_eq!(
+            on_device.writable,
+            Some(vec!["/home/a".into(), "/data".into()])
+        );
+
+        let in_container = Fences::of(&own, Mode::Guest, Some(home));
+        assert!(
+            in_container.no_new_privileges
+                && !in_container.private_tmp
+                && in_container.writable.is_none()
+        );
+
+        let root = own.clone().user(User::Id(0));
+        assert_eq!(
+            Fences::of(&root, Mode::Machine, Some(home)),
+            Fences::default()
+        );
+
+        let isolation = Isolation {
+            private_tmp: Some(false),
+            seccomp: Some(false),
+            ..Isolation::default()
+        };
+        let loosened = Fences::of(&Service { isolation, ..own }, Mode::Machine, None);
+        assert!(
+            !loosened.private_tmp && loosened.refused.is_empty() && loosened.writable.is_some()
+        );
+    }
+
+    #[test]
+    fn a_capability_brings_its_calls_back() {
+        let time = 1 << capabilities::parse("sys-time").unwrap();
+        assert!(refused(0).contains(&libc::SYS_clock_settime));
+        assert!(!refused(time).contains(&libc::SYS_clock_settime));
+        assert!(refused(time).contains(&libc::SYS_reboot));
+        for (_, need) in REFUSED {
+            assert!(capabilities::parse(need).is_some(), "{need}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Fences around services, with real processes.
+
+mod common;
+
+use common::{Init, sh};
+
+/// A service with a user of its own.
+fn own(name: &str, script: &str, more: &str) -> String {
+    sh(name, script, more).replace("user = 'root'\n", "")
+}
+
+#[test]
+fn an_own_user_has_no_capabilities_and_gains_no_privileges() {
+    let script = "id -u; grep -E '^(CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status; exec sleep 1000";
+    let init = Init::start(
+        "caps",
+        &(own("a", script, "") + &own("b", script, "capabilities = ['net-bind-service']")),
+    );
+    init.until_logged("a", "Seccomp:");
+    init.until_logged("b", "Seccomp:");
+    let (a, b) = (init.log("a"), init.log("b"));
+    let id = |log: &[String]| log[0].parse::<u32>().unwrap();
+    assert!(
+        (10_000..=59_999).contains(&id(&a)) && id(&a) != id(&b),
+        "{a:?} {b:?}"
+    );
+    let fields = |log: &[String]| {
+        log[1..]
+            .iter()
+            .map(|line| line.split_whitespace().last().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let none = "0000000000000000";
+    assert_eq!(fields(&a), [none, none, none, "1", "2"]);
+    let bind = "0000000000000400";
+    assert_eq!(fields(&b), [bind, bind, bind, "1", "2"]);
+    assert_eq!(init.status("a")["uid"], id(&a));
+}
+
+#[test]
+fn a_view_of_its_own_is_read_only_but_for_home_and_named_places() {
+    let script = "touch $HOME/x && echo home; touch $0 2>/dev/null || echo fenced; touch $PLACE/x && echo place; exec sleep 1000";
+    let place = std::env::temp_dir().join(format!("in-place-{}", std::process::id()));
+    std::fs::create_dir_all(&place).unwrap();
+    let more = format!(
+        "read-only = true\nwritable = ['{0}', '/not/there']\nenv = {{ PLACE = '{0}' }}",
+        place.display()
+    );
+    // As root, so that it is the view and not the user that refuses.
+    let init = Init::start("view", &sh("a", &script.replace("$0", "/usr/in-x"), &more));
+    init.until_logged("a", "place");
+    assert_eq!(init.log("a"), ["home", "fenced", "place"]);
+    assert!(init.status("a")["unfenced"].is_null());
+    std::fs::remove_dir_all(place).unwrap();
+}
+
+#[test]
+fn a_private_tmp_is_seen_by_nobody_else() {
+    let script = "touch /tmp/in-mine; ls /tmp; echo end; exec sleep 1000";
+    let init = Init::start("tmp", &sh("a", script, "private-tmp = true"));
+    init.until_logged("a", "end");
+    assert_eq!(init.log("a"), ["in-mine", "end"]);
+    assert!(!std::path::Path::new("/tmp/in-mine").exists());
+}
+
+#[test]
+fn calls_that_no_service_needs_are_refused_even_to_root() {
+    let script = "mount -t tmpfs none /mnt 2>&1 && echo mounted; echo end; exec sleep 1000";
+    let init = Init::start(
+        "seccomp",
+        &(sh("a", script, "seccomp = true") + &sh("b", script, "private-tmp = true")),
+    );
+    init.until_logged("a", "end");
+    init.until_logged("b", "end");
+    assert!(!init.log("a").contains(&"mounted".to_owned()));
+    assert!(
+        init.log("b").contains(&"mounted".to_owned()),
+        "without the fence it can: {:?}",
+        init.log("b")
+    );
+}
+
+#[test]
+fn what_the_machine_cannot_give_is_said_and_the_service_runs() {
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap();
+        assert!(controllers.contains("pids"), "{controllers}");
+        return;
+    }
+    let init = Init::start("unfenced", &sh("a", "exec sleep 1000", "tasks-max = 5"));
+    init.until_state("a", "running");
+    assert!(
+        init.status("a")["unfenced"]
+            .as_str()
+            .unwrap()
+            .contains("pids.max")
+    );
+}
