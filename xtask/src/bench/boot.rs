@@ -18,7 +18,7 @@ use crate::vm::console::{Echo, stamp};
 use crate::vm::disk::Disk;
 use crate::vm::guest::{Guest, Setting};
 use crate::vm::http::Page;
-use crate::vm::lan::{GUEST, Lan, TAP};
+use crate::vm::lan::{GUEST, Lan, Plug, TAP};
 use crate::vm::qemu::{Machine, Net};
 use crate::workspace::Workspace;
 
@@ -41,7 +41,7 @@ pub(super) fn measure(workspace: &Workspace, table: &mut Table) -> Result<()> {
     for purpose in [Purpose::Image, Purpose::Run, Purpose::Test] {
         setup::ensure(purpose)?;
     }
-    let lan = Lan::new(&workspace.target().join("vm/bench-lan"))?;
+    let lan = Lan::new(&workspace.target().join("vm/bench-lan"), Plug::Tap)?;
     for (machine, name, budget) in MACHINES {
         let arguments = image::Arguments {
             config: None,

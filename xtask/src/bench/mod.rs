@@ -5,12 +5,15 @@
 
 mod boot;
 mod ntp;
+mod rest;
 mod size;
+mod stand;
 mod table;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
+use self::stand::Stand;
 use self::table::Table;
 use crate::workspace::Workspace;
 
@@ -27,6 +30,11 @@ pub(crate) struct Arguments {
 enum Subject {
     /// Bytes of programs and partitions.
     Size,
+    /// Time from init's start to its page and to a lease, in namespaces of this machine. Needs root.
+    Start,
+    /// Memory, processor time and context switches at rest, in namespaces of this machine. Needs root, two minutes.
+    #[value(alias = "memory", alias = "idle")]
+    Rest,
     /// Time from PID 1 to the page, in emulated machines, by the guest's own clock. Needs root.
     Boot,
     /// How steady ntp keeps a clock, beside chrony; half an hour, so only when it is named. Needs chrony.
@@ -35,11 +43,13 @@ enum Subject {
 
 impl Subject {
     /// Measured when none is named.
-    const ALL: [Self; 2] = [Self::Size, Self::Boot];
+    const ALL: [Self; 4] = [Self::Size, Self::Start, Self::Rest, Self::Boot];
 
     fn measure(self, workspace: &Workspace, table: &mut Table) -> Result<()> {
         match self {
             Self::Size => size::measure(workspace, table),
+            Self::Start => rest::start(&Stand::new(workspace)?, table),
+            Self::Rest => rest::rest(&Stand::new(workspace)?, table),
             Self::Boot => boot::measure(workspace, table),
             Self::Ntp => ntp::measure(workspace, table),
         }

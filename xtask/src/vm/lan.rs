@@ -22,7 +22,7 @@ const NAMESPACES: &str = "/run/netns";
 /// All names of ours begin so; the owner's process id follows.
 const PREFIX: &str = "xtask-";
 
-/// Name of the tap device, inside the namespace.
+/// Name of the servers' device, inside the namespace.
 pub(crate) const TAP: &str = "tap0";
 
 /// The server's address: router, name server, NTP server.
@@ -40,9 +40,19 @@ const BEHIND: &str = "10.99.0.1";
 /// How long the lease holds, in seconds.
 pub(crate) const LEASE_SECONDS: u64 = 3600;
 
+/// Who is to be plugged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plug {
+    /// A machine in QEMU, by a tap device.
+    Tap,
+    /// Programs of ours in another namespace, by the far end of a pair, called `eth0` there.
+    Pair,
+}
+
 /// The network; dropped, it is gone with its servers.
 pub(crate) struct Lan {
     namespace: String,
+    device: Option<String>,
     folder: PathBuf,
     servers: Vec<Child>,
 }
@@ -52,12 +62,13 @@ impl Lan {
     ///
     /// # Errors
     /// What could not be made, or the server that did not start.
-    pub(crate) fn new(folder: &Path) -> Result<Self> {
+    pub(crate) fn new(folder: &Path, plug: Plug) -> Result<Self> {
         sweep();
         fs::create_dir_all(folder).with_context(|| format!("make folder {}", folder.display()))?;
         let namespace = format!("{PREFIX}{}", std::process::id());
         ip(&["netns", "add", &namespace]).context("make a network namespace (root is needed)")?;
         let mut lan = Self {
+            device: (plug == Plug::Pair).then(|| format!("{namespace}-device")),
             namespace,
             folder: folder.to_owned(),
             servers: Vec::new(),
@@ -73,19 +84,26 @@ impl Lan {
         &self.namespace
     }
 
-    /// Runs `work` on a thread inside the namespace, and returns what it returns.
+    /// Runs `work` on a thread inside the servers' namespace, and returns what it returns.
     ///
     /// # Errors
     /// The namespace cannot be entered, or `work` says so.
     pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let path = Path::new(NAMESPACES).join(&self.namespace);
-        let file = fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
-        let enter_and_work = move || {
-            setns(file, CloneFlags::CLONE_NEWNET).context("enter the network namespace")?;
-            work()
-        };
-        let ended = thread::scope(|scope| scope.spawn(enter_and_work).join());
-        ended.unwrap_or_else(|_| bail!("work inside the network namespace panicked"))
+        inside(&self.namespace, work)
+    }
+
+    /// Runs `work` on a thread inside the namespace of what is plugged in, and returns what it returns.
+    ///
+    /// # Errors
+    /// There is none, it cannot be entered, or `work` says so.
+    pub(crate) fn at_the_plug<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send,
+    ) -> Result<T> {
+        inside(
+            self.device.as_deref().context("a namespace at the plug")?,
+            work,
+        )
     }
 
     /// A program that runs inside the namespace and dies with us.
@@ -136,7 +154,18 @@ impl Lan {
         };
         inside(&["link", "set", "lo", "up"])?;
         inside(&["addr", "add", &format!("{BEHIND}/32"), "dev", "lo"])?;
-        inside(&["tuntap", "add", "dev", TAP, "mode", "tap"])?;
+        match &self.device {
+            None => inside(&["tuntap", "add", "dev", TAP, "mode", "tap"])?,
+            Some(device) => {
+                ip(&["netns", "add", device])?;
+                ip(&["-n", device, "link", "set", "lo", "up"])?;
+                let pair = [
+                    "link", "add", TAP, "type", "veth", "peer", "name", "eth0", "address", MAC,
+                    "netns", device,
+                ];
+                inside(&pair)?;
+            }
+        }
         inside(&[
             "addr",
             "add",
@@ -203,8 +232,10 @@ impl Drop for Lan {
             let _ = server.kill();
             let _ = server.wait();
         }
-        if let Err(error) = ip(&["netns", "delete", &self.namespace]) {
-            eprintln!("xtask: {error:#}");
+        for namespace in self.device.iter().chain([&self.namespace]) {
+            if let Err(error) = ip(&["netns", "delete", namespace]) {
+                eprintln!("xtask: {error:#}");
+            }
         }
     }
 }
@@ -237,6 +268,17 @@ fn dnsmasq() -> Vec<String> {
     .collect()
 }
 
+fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let path = Path::new(NAMESPACES).join(namespace);
+    let file = fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
+    let enter_and_work = move || {
+        setns(file, CloneFlags::CLONE_NEWNET).context("enter the network namespace")?;
+        work()
+    };
+    let ended = thread::scope(|scope| scope.spawn(enter_and_work).join());
+    ended.unwrap_or_else(|_| bail!("work inside the network namespace panicked"))
+}
+
 fn ip(arguments: &[&str]) -> Result<()> {
     process::capture(Command::new("ip").args(arguments)).map(drop)
 }
@@ -247,7 +289,7 @@ fn sweep() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name
             .strip_prefix(PREFIX)
-            .and_then(|id| id.parse::<u32>().ok());
+            .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
         let gone = owner.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists());
         if gone && let Err(error) = ip(&["netns", "delete", &name]) {
             eprintln!("xtask: {error:#}");

@@ -19,7 +19,7 @@ use super::report::Report;
 use crate::image;
 use crate::run::board;
 use crate::setup::{self, Purpose};
-use crate::vm::lan::Lan;
+use crate::vm::lan::{Lan, Plug};
 use crate::vm::qemu::Machine;
 use crate::workspace::Workspace;
 
@@ -120,7 +120,7 @@ fn prepare(workspace: &Workspace) -> Result<Lan> {
     if !nix::unistd::geteuid().is_root() {
         bail!("a network of its own needs root: sudo -E cargo xtask test machine");
     }
-    Lan::new(&workspace.target().join("vm/lan"))
+    Lan::new(&workspace.target().join("vm/lan"), Plug::Tap)
 }
 
 fn play(workspace: &Workspace, lan: &Lan, scenario: &Scenario, report: &mut Report) -> Result<()> {
