@@ -5,6 +5,7 @@
 
 mod cli;
 mod common;
+mod edge;
 mod exchange;
 mod interop;
 mod router;

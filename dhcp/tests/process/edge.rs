@@ -1,0 +1,242 @@
+//! Corners: odd leases in the kernel, rival servers, disks and names that let one down.
+
+use std::net::Ipv4Addr;
+use std::os::unix::fs::symlink;
+
+use crate::common::{
+    ACK, DISCOVER, NAK, Net, OFFER, REQUEST, Seen, carry, eventually, lease, message,
+};
+
+const OFF: [&str; 2] = ["--conflict-check", "off"];
+
+/// Binds the client with these options.
+fn bind(net: &Net, options: &[u8]) -> (crate::common::Server, crate::common::Client) {
+    let server = net.server();
+    let client = net.client(&OFF);
+    server.serve(&[options]);
+    eventually(3, "the lease", || net.has("192.0.2.17"));
+    (server, client)
+}
+
+#[test]
+fn a_gateway_off_the_link_is_reached() {
+    let net = Net::new();
+    let options = [
+        1, 4, 255, 255, 255, 255, 3, 4, 203, 0, 113, 1, 51, 4, 0, 0, 14, 16,
+    ];
+    let (_server, _client) = bind(&net, &options);
+    let routes = || net.ip("route show");
+    eventually(2, "both routes", || {
+        let routes = routes();
+        routes.contains("203.0.113.1 dev veth0 proto 103 scope link")
+            && routes.contains("default via 203.0.113.1 dev veth0")
+    });
+    assert!(net.has("192.0.2.17/32"));
+}
+
+#[test]
+fn classless_routes_displace_the_router_option() {
+    let net = Net::new();
+    let classless = [
+        &[121, 19][..],
+        &[0, 192, 0, 2, 254],
+        &[8, 10, 192, 0, 2, 9],
+        &[24, 198, 51, 100, 0, 0, 0, 0],
+    ];
+    let options = [lease(3600), classless.concat()].concat();
+    let (_server, mut client) = bind(&net, &options);
+    let routes = net.ip("route show");
+    assert!(routes.contains("default via 192.0.2.254"), "{routes}");
+    assert!(routes.contains("10.0.0.0/8 via 192.0.2.9"), "{routes}");
+    assert!(
+        routes.contains("198.51.100.0/24 dev veth0 proto 103 scope link"),
+        "{routes}"
+    );
+    assert!(!routes.contains("via 192.0.2.1 "), "{routes}");
+    client.terminate();
+    assert!(net.ip("route show").is_empty());
+}
+
+#[test]
+fn several_routers_stand_in_line() {
+    let net = Net::new();
+    let options = [
+        &lease(3600)[..4],
+        &[255, 0, 3, 8, 192, 0, 2, 1, 192, 0, 2, 2],
+    ]
+    .concat();
+    let (_server, _client) = bind(&net, &options);
+    let routes = net.ip("route show default");
+    let metric = |router: &str| {
+        let line = routes.lines().find(|line| line.contains(router)).unwrap();
+        line.split_whitespace()
+            .last()
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+    };
+    assert!(
+        metric("via 192.0.2.1 ") < metric("via 192.0.2.2 "),
+        "{routes}"
+    );
+}
+
+#[test]
+fn an_endless_lease_stays() {
+    let net = Net::new();
+    let (_server, _client) = bind(&net, &lease(u32::MAX));
+    assert!(
+        net.ip("-4 addr show dev veth0")
+            .contains("valid_lft forever")
+    );
+    assert!(!net.published("net/veth0").unwrap().contains("expires_at"));
+}
+
+#[test]
+fn another_address_in_a_renewal_takes_the_firsts_place() {
+    let net = Net::new();
+    let (server, _client) = bind(&net, &lease(4));
+    let renew = server.expect(REQUEST, 4);
+    let mut reply = message(&renew, ACK, &[&lease(3600)]);
+    reply[19] = 99;
+    server.send(&carry(&reply));
+    eventually(3, "the change", || {
+        net.has("192.0.2.99/24") && !net.has("192.0.2.17")
+    });
+    assert!(net.ip("route show default").contains("src 192.0.2.99"));
+    assert!(
+        net.published("net/veth0")
+            .unwrap()
+            .contains("address=192.0.2.99\n")
+    );
+}
+
+#[test]
+fn nobody_can_order_a_bound_client_about() {
+    let net = Net::new();
+    let (server, mut client) = bind(&net, &lease(3600));
+    let request: Seen = {
+        client.signal(nix::sys::signal::Signal::SIGUSR1);
+        server.expect(REQUEST, 2)
+    };
+    server.reply(&request, ACK, &[&lease(3600)]);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    for kind in [9, NAK, OFFER, ACK] {
+        server.reply(&request, kind, &[&lease(1)]);
+    }
+    assert!(server.next(500).is_none() && net.has("192.0.2.17") && client.is_alive());
+}
+
+#[test]
+fn of_two_servers_the_first_is_taken_at_its_word() {
+    let net = Net::new();
+    let server = net.server();
+    let _client = net.client(&OFF);
+    let discover = server.expect(DISCOVER, 3);
+    let rival = |kind: u8| {
+        let mut bytes = message(&discover, kind, &[&lease(3600)]);
+        bytes[248] = 66;
+        bytes[19] = 66;
+        carry(&bytes)
+    };
+    server.reply(&discover, OFFER, &[&lease(3600)]);
+    server.send(&rival(OFFER));
+    let request = server.expect(REQUEST, 2);
+    assert_eq!(request.address(54), Some(Ipv4Addr::new(192, 0, 2, 1)));
+    server.send(&rival(NAK));
+    server.send(&rival(ACK));
+    assert!(server.next(300).is_none());
+    server.reply(&request, ACK, &[&lease(3600)]);
+    eventually(2, "the lease", || net.has("192.0.2.17"));
+}
+
+#[test]
+fn naks_are_met_with_growing_patience() {
+    let net = Net::new();
+    let server = net.server();
+    let _client = net.client(&OFF);
+    let mut gaps = Vec::new();
+    let mut discover = server.expect(DISCOVER, 3);
+    for _ in 0..3 {
+        server.reply(&discover, OFFER, &[&lease(3600)]);
+        let request = server.expect(REQUEST, 2);
+        server.reply(&request, NAK, &[]);
+        let next = server.expect(DISCOVER, 10);
+        gaps.push(next.at.duration_since(request.at).as_secs());
+        discover = next;
+    }
+    assert_eq!(gaps, [0, 2, 4]);
+}
+
+#[test]
+fn a_renamed_interface_keeps_its_lease() {
+    let net = Net::new();
+    let server = net.server();
+    let mut command = net.in_client(env!("CARGO_BIN_EXE_dhcp"));
+    let mut child = command.args(net.folders()).args(OFF).spawn().unwrap();
+    server.serve(&[&lease(3600)]);
+    eventually(3, "the lease", || net.published("net/veth0").is_some());
+    net.ip("link set veth0 down");
+    net.ip("link set veth0 name lan0");
+    net.ip("link set lan0 up");
+    eventually(3, "the file under the new name", || {
+        net.published("net/veth0").is_none() && net.published("net/lan0").is_some()
+    });
+    let reboot = server.expect(REQUEST, 3);
+    server.reply(&reboot, ACK, &[&lease(3600)]);
+    eventually(3, "the route", || {
+        net.ip("route show default").contains("dev lan0")
+    });
+    child.kill().unwrap();
+    let _ = child.try_wait();
+}
+
+#[test]
+fn a_full_disk_costs_the_files_alone() {
+    let net = Net::new();
+    for name in ["state", "run"] {
+        std::fs::create_dir_all(net.folder.join(name)).unwrap();
+        // Where nothing can be created, whoever asks: root, too, gets ENOENT.
+        let folder = net.folder.join(name);
+        std::fs::remove_dir(&folder).unwrap();
+        symlink("/proc/self/no-such-folder", &folder).unwrap();
+    }
+    let (server, mut client) = bind(&net, &lease(4));
+    let renew = server.expect(REQUEST, 4);
+    server.reply(&renew, ACK, &[&lease(3600)]);
+    eventually(3, "the renewal", || client.log().contains("renewed"));
+    assert!(client.log().contains("not kept"), "{}", client.log());
+    client.terminate();
+    assert!(!net.has("192.0.2.17"));
+}
+
+#[test]
+fn the_careful_check_keeps_the_rfcs_times() {
+    let net = Net::new();
+    let server = net.server();
+    let _client = net.client(&["--conflict-check", "full"]);
+    let (_, request) = server.serve(&[&lease(3600)]);
+    for _ in 0..3 {
+        let probe = server.next_arp(3000, |arp| arp.sender.is_unspecified());
+        assert!(probe.is_some() && !net.has("192.0.2.17"));
+    }
+    eventually(3, "the address", || net.has("192.0.2.17"));
+    let took = crate::common::clock()
+        .duration_since(request.at)
+        .as_secs_f64();
+    assert!((4.0..7.6).contains(&took), "{took} s");
+}
+
+#[test]
+fn ipv6_only_networks_are_left_in_peace() {
+    let net = Net::new();
+    let server = net.server();
+    let client = net.client(&OFF);
+    let discover = server.expect(DISCOVER, 3);
+    assert!(discover.options[&55].contains(&108));
+    server.reply(&discover, OFFER, &[&lease(3600), &[108, 4, 0, 0, 0, 10]]);
+    eventually(2, "the line", || {
+        client.log().contains("asking again in 300 s")
+    });
+    assert!(server.next(6000).is_none());
+}
