@@ -22,6 +22,9 @@ pub struct Args {
     /// Folder of the last leases
     #[arg(long, value_name = "DIR", default_value = paths::PERM_DHCP)]
     pub state_dir: PathBuf,
+    /// Folder of fixed settings, one file per interface
+    #[arg(long, value_name = "DIR", default_value = paths::NETWORK_DIR)]
+    pub config_dir: PathBuf,
     /// Folder of what holds until the next boot: net/<interface> and resolv.conf
     #[arg(long, value_name = "DIR", default_value = paths::RUN)]
     pub run_dir: PathBuf,
@@ -117,6 +120,8 @@ pub struct Config {
     pub interfaces: Vec<String>,
     /// Folder of leases.
     pub state_dir: PathBuf,
+    /// Folder of fixed settings.
+    pub config_dir: PathBuf,
     /// Folder of published files.
     pub run_dir: PathBuf,
     /// The resolver configuration.
@@ -171,6 +176,7 @@ impl Config {
             resolv_conf: resolv_conf.unwrap_or_else(|| args.run_dir.join(paths::RESOLV_CONF)),
             interfaces: args.interface,
             state_dir: args.state_dir,
+            config_dir: args.config_dir,
             run_dir: args.run_dir,
             check: match args.conflict_check {
                 CheckMode::Full => Check::Full,

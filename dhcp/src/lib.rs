@@ -5,7 +5,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`config`] | flags, checked; pure |
+//! | [`config`], [`fixed`] | flags, and settings fixed by file, checked; pure |
 //! | [`machine`], [`exchange`], [`conflict`], [`link_local`] | RFC 2131, its retransmissions, RFC 5227, RFC 3927; pure |
 //! | [`message`], [`terms`], [`names`] | bytes to checked values; pure |
 //! | [`router_dns`], [`machine6`] | what routers say of name servers (RFC 8106), and DHCPv6 (RFC 8415); pure |
@@ -22,6 +22,7 @@ pub mod conflict;
 pub mod daemon;
 pub mod exchange;
 pub mod filter;
+pub mod fixed;
 pub mod frame;
 pub mod hooks;
 pub mod link_local;

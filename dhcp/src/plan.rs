@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use gokrazy_core::lease::Route as LeaseRoute;
 use gokrazy_netlink::{Address, FOREVER, Route};
 
+use crate::fixed::Fixed;
 use crate::moment::Moment;
 use crate::terms::mask_of;
 
@@ -23,6 +24,15 @@ pub enum Standing {
     Full,
     /// It does not.
     Demoted,
+}
+
+impl Standing {
+    fn metric(self, metric: u32) -> u32 {
+        match self {
+            Self::Full => metric,
+            Self::Demoted => metric.saturating_add(DEMOTION),
+        }
+    }
 }
 
 /// What is to be configured, apart from interface and lifetimes.
@@ -78,10 +88,7 @@ pub fn target(
     standing: Standing,
     seconds: Option<u32>,
 ) -> Target {
-    let metric = match standing {
-        Standing::Full => metric,
-        Standing::Demoted => metric.saturating_add(DEMOTION),
-    };
+    let metric = standing.metric(metric);
     let lifetime = seconds.unwrap_or(FOREVER);
     let address = Address {
         interface,
@@ -114,6 +121,29 @@ pub fn lone_address(address: Ipv6Addr, interface: u32, preferred: u32, valid: u3
         metric: 0,
         protocol: PROTOCOL,
         flags: 0,
+    }
+}
+
+/// The IPv6 part of what is fixed.
+pub fn fixed6(fixed: &Fixed, interface: u32, metric: u32, standing: Standing) -> Target {
+    let metric = standing.metric(metric);
+    let address = fixed.address6.map(|(address, prefix)| Address {
+        prefix,
+        metric,
+        ..lone_address(address, interface, FOREVER, FOREVER)
+    });
+    let route = fixed.gateway6.map(|gateway| Route {
+        interface,
+        destination: Ipv6Addr::UNSPECIFIED.into(),
+        prefix: 0,
+        gateway: Some(gateway.into()),
+        source: None,
+        metric,
+        protocol: PROTOCOL,
+    });
+    Target {
+        addresses: address.into_iter().collect(),
+        routes: route.into_iter().collect(),
     }
 }
 

@@ -10,6 +10,7 @@ use gokrazy_core::lease::Lease;
 use gokrazy_netlink::Handle;
 
 use crate::config::{ClientId, Config, Goal};
+use crate::fixed::Fixed;
 use crate::hooks::Hooks;
 use crate::log::Log;
 use crate::message::{Identity, v6};
@@ -96,6 +97,27 @@ impl World {
     /// Whether nothing is to be applied.
     pub fn only_offer(&self) -> bool {
         matches!(self.config.goal, Goal::Offer(_))
+    }
+
+    /// What an administrator has fixed for an interface.
+    ///
+    /// A file with a slip is as good as none: a device that asks servers can be reached and mended.
+    pub fn fixed(&self, name: &str) -> Option<Fixed> {
+        if self.only_offer() {
+            return None;
+        }
+        let path = self.config.config_dir.join(name);
+        let parsed = match store::read(&path) {
+            Ok(None) => return None,
+            Ok(Some(text)) => Fixed::parse(&text),
+            Err(error) => Err(error.to_string()),
+        };
+        parsed
+            .map_err(|error| {
+                self.log
+                    .event(name, format!("ignore {}: {error}", path.display()))
+            })
+            .ok()
     }
 
     /// How a client on this interface presents itself.

@@ -71,6 +71,9 @@ pub const ETC_GOKRAZY: &str = "/etc/gokrazy";
 /// The services of this image.
 pub const SERVICES_TOML: &str = "/etc/gokrazy/services.toml";
 
+/// Fixed network settings, one file per interface; dhcp reads them.
+pub const NETWORK_DIR: &str = "/etc/gokrazy/network";
+
 /// Identifies the build; made by the image builder ([`crate::boot_info`] carries it on).
 pub const BUILD_ID: &str = "/etc/gokrazy/build-id";
 

@@ -4,13 +4,12 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use gokrazy_core::lease::Method;
-use gokrazy_netlink::Link;
+use gokrazy_core::lease::{Lease, Method};
 
 use super::Client;
 use crate::apply;
 use crate::hooks::Change;
-use crate::machine::{Action, Memory, Route};
+use crate::machine::{Action, Route};
 use crate::message;
 use crate::moment::Moment;
 use crate::plan::{self, Target, Wish};
@@ -65,7 +64,8 @@ impl Client {
         let renewed = former
             .as_ref()
             .is_some_and(|old| old.address == lease.address);
-        self.set_mtu(lease.mtu.map(u32::from), world);
+        let fixed = self.fixed.as_ref().and_then(|fixed| fixed.mtu);
+        self.set_mtu(lease.mtu.or(fixed).map(u32::from), world);
         self.reconcile(world, former.as_ref().map(|old| old.address));
         world.publisher.put(&lease);
         world.resolver_changed = true;
@@ -77,7 +77,8 @@ impl Client {
         let former = self.lease.take();
         self.reassert_at = None;
         self.reconcile(world, former.map(|old| old.address));
-        self.set_mtu(None, world);
+        let fixed = self.fixed.as_ref().and_then(|fixed| fixed.mtu);
+        self.set_mtu(fixed.map(u32::from), world);
         world.publisher.remove(&self.name);
         world.resolver_changed = true;
         self.tell(reason, world);
@@ -132,6 +133,18 @@ impl Client {
     pub(super) fn target(&self, now: Moment) -> Target {
         let mut target = self.target4(now);
         target.addresses.extend(self.six.target(self.index, now));
+        if let Some(fixed) = &self.fixed {
+            let (addresses, routes) = (&mut target.addresses, &mut target.routes);
+            if let Some(lease) = fixed.lease(&self.name, now).filter(|_| !self.is_static()) {
+                let wish = wish(&lease);
+                let beside = plan::target(&wish, self.index, self.metric, self.standing, None);
+                addresses.extend(beside.addresses);
+                routes.extend(beside.routes);
+            }
+            let six = plan::fixed6(fixed, self.index, self.metric, self.standing);
+            addresses.extend(six.addresses);
+            routes.extend(six.routes);
+        }
         target
     }
 
@@ -139,21 +152,13 @@ impl Client {
         let Some(lease) = &self.lease else {
             return Target::default();
         };
-        let wish = Wish {
-            address: lease.address,
-            prefix: lease.prefix,
-            broadcast: lease.broadcast,
-            routers: lease.routers.clone(),
-            routes: lease.routes.clone(),
-            link_local: lease.method == Method::LinkLocal,
-        };
         let grant = self
             .machine
             .grant()
             .filter(|_| lease.method == Method::Dhcp);
         let end = grant.and_then(|grant| grant.timers.expire);
         let left = end.map(|end| plan::seconds_left(end, now));
-        plan::target(&wish, self.index, self.metric, self.standing, left)
+        plan::target(&wish(lease), self.index, self.metric, self.standing, left)
     }
 
     /// Makes the kernel's state what it should be.
@@ -166,40 +171,22 @@ impl Client {
     }
 }
 
+fn wish(lease: &Lease) -> Wish {
+    Wish {
+        address: lease.address,
+        prefix: lease.prefix,
+        broadcast: lease.broadcast,
+        routers: lease.routers.clone(),
+        routes: lease.routes.clone(),
+        link_local: lease.method == Method::LinkLocal,
+    }
+}
+
 pub(super) fn circumstances(mac: [u8; 6], world: &World) -> Circumstances<'_> {
     Circumstances {
         mac,
         boot_id: &world.boot_id,
         now: system::now(),
         wall: system::wall(),
-    }
-}
-
-/// What the saved file and the kernel tell of an earlier run.
-pub(super) fn recall(link: &Link, mac: [u8; 6], world: &mut World) -> (Memory, Option<u32>) {
-    if world.config.anonymous || world.only_offer() {
-        return (Memory::None, None);
-    }
-    let path = world.config.state_dir.join(&link.name);
-    let text = match store::read(&path) {
-        Ok(Some(text)) => text,
-        Ok(None) => return (Memory::None, None),
-        Err(error) => {
-            let path = path.display();
-            world.log.event(&link.name, format!("read {path}: {error}"));
-            return (Memory::None, None);
-        }
-    };
-    let held = world.netlink.addresses(link.index).unwrap_or_default();
-    let holds = |address: Ipv4Addr| held.iter().any(|held| held.address == address);
-    match store::judge(&text, &circumstances(mac, world), holds) {
-        Ok(memory) => (memory, store::former_mtu(&text, &world.boot_id)),
-        Err(error) => {
-            let path = path.display();
-            world
-                .log
-                .event(&link.name, format!("ignore {path}: {error}"));
-            (Memory::None, None)
-        }
     }
 }

@@ -3,6 +3,7 @@
 //! The shell around [`Machine`]: it feeds it with packets and link changes, and does what it says.
 
 mod configure;
+mod start;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -10,9 +11,9 @@ use std::time::Duration;
 use gokrazy_core::lease::{Lease, Method};
 use gokrazy_netlink::{Address, Event as NetlinkEvent, Link};
 
-use self::configure::recall;
+use crate::fixed::{Dhcp, Fixed};
 use crate::link_local::{self, LinkLocal};
-use crate::machine::{Action, Ending, Event, Machine, Profile};
+use crate::machine::{Action, Ending, Event, Machine};
 use crate::message::{self, ClasslessRoutes, Identity};
 use crate::moment::{Moment, earlier};
 use crate::plan::Standing;
@@ -48,6 +49,8 @@ pub struct Client {
     metric: u32,
     /// What is configured, as published.
     lease: Option<Lease>,
+    /// What an administrator has fixed.
+    fixed: Option<Fixed>,
     /// The MTU to go back to.
     former_mtu: Option<u32>,
     reassert_at: Option<Moment>,
@@ -56,77 +59,6 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for `link`, which has a hardware address of six bytes.
-    pub fn new(link: &Link, mac: [u8; 6], world: &mut World) -> Self {
-        let name = link.name.clone();
-        let (memory, former_mtu) = recall(link, mac, world);
-        let identity = world.identity(&name, mac);
-        let profile = Profile {
-            mac,
-            check: world.config.check,
-            rapid_commit: identity.rapid_commit,
-            ipv6_only: identity.wanted.contains(&108),
-            remember: !world.config.anonymous,
-            only_offer: world.only_offer(),
-        };
-        let mut client = Self {
-            index: link.index,
-            machine: Machine::new(profile, memory, system::now()),
-            link_local: LinkLocal::new(mac),
-            router_dns: RouterDns::default(),
-            six: Six::new(world.identity6(mac), link.inet6_flags),
-            wire: Wire::new(link.index, mac),
-            metric: 0,
-            standing: Standing::Demoted,
-            lease: None,
-            former_mtu,
-            reassert_at: None,
-            reasserted_at: None,
-            saved: None,
-            name,
-            mac,
-            identity,
-        };
-        client.metric = world.metric(&client.name, client.index);
-        if !world.only_offer() {
-            client.adopt(world);
-        }
-        if !link.is_up()
-            && let Err(error) = world.netlink.set_up(link.index)
-        {
-            world.log.event(&client.name, format!("set up: {error}"));
-        }
-        client.link_changed(link, world);
-        client
-    }
-
-    /// Takes over what an earlier run left in the kernel, or removes it.
-    fn adopt(&mut self, world: &mut World) {
-        self.lease = self
-            .machine
-            .grant()
-            .map(|grant| store::lease(grant, &self.name));
-        match &self.lease {
-            Some(lease) => {
-                world.log.event(
-                    &self.name,
-                    format!("found {} of an earlier run", lease.address),
-                );
-                world.publisher.put(lease);
-            }
-            None => {
-                self.reconcile(world, None);
-                world.publisher.remove(&self.name);
-            }
-        }
-        world.resolver_changed = true;
-    }
-
-    /// What is configured.
-    pub fn lease(&self) -> Option<&Lease> {
-        self.lease.as_ref()
-    }
-
     /// Its hardware address.
     pub fn mac(&self) -> [u8; 6] {
         self.mac
@@ -140,6 +72,11 @@ impl Client {
     /// What it adds to the resolver configuration.
     pub fn contribution(&self) -> Contribution {
         let mut contribution = self.lease.as_ref().map(contribution).unwrap_or_default();
+        if let Some(fixed) = &self.fixed {
+            let servers = fixed.dns.iter().map(ToString::to_string);
+            contribution.servers.extend(servers);
+            contribution.search.extend_from_slice(&fixed.search);
+        }
         let routers = &self.router_dns;
         let servers = self.six.dns().iter().copied().chain(routers.servers());
         contribution.servers.extend(servers.map(|server| {
@@ -221,7 +158,7 @@ impl Client {
 
     /// Lets DHCPv6 take its cue, and follows what it says.
     pub fn on_six(&mut self, cue: Cue, world: &mut World) {
-        if world.only_offer() {
+        if world.only_offer() || (self.is_static() && cue != Cue::Stop) {
             return;
         }
         let outcome = self.six.on(cue, &self.name, self.index, world);
@@ -248,8 +185,11 @@ impl Client {
         if standing == Standing::Full {
             self.metric = world.metric(&self.name, self.index);
         }
-        if self.lease.is_some() {
+        if self.lease.is_some() || self.fixed.is_some() {
             self.reconcile(world, None);
+        }
+        if self.is_static() {
+            return;
         }
         match standing {
             Standing::Full => {
@@ -263,6 +203,13 @@ impl Client {
                 self.on(Event::LinkDown, world);
             }
         }
+    }
+
+    /// Whether what is fixed is all, and no server is asked.
+    fn is_static(&self) -> bool {
+        self.fixed
+            .as_ref()
+            .is_some_and(|fixed| fixed.dhcp == Dhcp::Off)
     }
 
     fn rename(&mut self, name: &str, world: &mut World) {
@@ -327,6 +274,14 @@ impl Client {
             self.follow(vec![link_local::Action::Drop], world);
         }
         self.on_six(Cue::Stop, world);
+        if self.fixed.take().is_some() {
+            let reason = if self.lease.is_some() {
+                "stopped"
+            } else {
+                "static-removed"
+            };
+            self.withdraw(reason, world);
+        }
     }
 
     /// The interface is gone: so is all that was configured on it.

@@ -240,3 +240,59 @@ fn ipv6_only_networks_are_left_in_peace() {
     });
     assert!(server.next(6000).is_none());
 }
+
+#[test]
+fn fixed_settings_stand_in_place_of_a_lease() {
+    let net = Net::new();
+    let config = net.folder.join("config");
+    std::fs::create_dir_all(&config).unwrap();
+    let text = "address=192.0.2.5/24\ngateway=192.0.2.1\nroutes='10.0.0.0/8,192.0.2.9'\nmtu=1400\n\
+                address6=2001:db8::5/64\ngateway6=fe80::1\ndns='192.0.2.53 2001:db8::53'\nsearch=example.org\n";
+    #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+    std::fs::write(config.join("veth0"), text).unwrap();
+    let server = net.server();
+    let folder = config.display().to_string();
+    let mut client = net.client(&["--config-dir", &folder]);
+    let complete = || {
+        let routes = net.ip("route show");
+        let six = net.ip("-6 route show default");
+        net.has("192.0.2.5/24")
+            && routes.contains("default via 192.0.2.1")
+            && routes.contains("10.0.0.0/8 via 192.0.2.9")
+            && six.contains("via fe80::1")
+            && net.ip("-6 addr show dev veth0").contains("2001:db8::5/64")
+    };
+    eventually(5, "all of it", complete);
+    let want = "search example.org\nnameserver 192.0.2.53\nnameserver 2001:db8::53\n";
+    assert!(net.published("resolv.conf").unwrap().ends_with(want));
+    assert!(
+        net.published("net/veth0")
+            .unwrap()
+            .contains("method=static\n")
+    );
+    net.ip("addr flush dev veth0 scope global");
+    eventually(5, "all of it again", complete);
+    assert!(server.next(300).is_none(), "a server was asked");
+    client.terminate();
+    assert!(!net.has("192.0.2.5") && net.ip("-6 route show default").is_empty());
+    assert!(net.ip("link show dev veth0").contains("mtu 1500"));
+    assert!(net.published("resolv.conf").is_none() && net.published("net/veth0").is_none());
+}
+
+#[test]
+fn a_slip_in_fixed_settings_leaves_the_machine_reachable() {
+    let net = Net::new();
+    let config = net.folder.join("config");
+    std::fs::create_dir_all(&config).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+    std::fs::write(config.join("veth0"), "adress=192.0.2.5/24\n").unwrap();
+    let server = net.server();
+    let folder = config.display().to_string();
+    let client = net.client(&["--config-dir", &folder]);
+    server.expect(DISCOVER, 3);
+    assert!(
+        client.log().contains("unknown key `adress`"),
+        "{}",
+        client.log()
+    );
+}

@@ -1,0 +1,150 @@
+//! How a client begins: what is fixed, what an earlier run has left, and what of it is taken over.
+
+use std::net::Ipv4Addr;
+
+use gokrazy_netlink::Link;
+
+use super::Client;
+use super::configure::circumstances;
+use crate::fixed::{Dhcp, Fixed};
+use crate::link_local::LinkLocal;
+use crate::machine::{Machine, Memory, Profile};
+use crate::plan::Standing;
+use crate::router_dns::RouterDns;
+use crate::six::Six;
+use crate::store;
+use crate::system;
+use crate::wire::Wire;
+use crate::world::{Outcome, World};
+
+impl Client {
+    /// A client for `link`, which has a hardware address of six bytes.
+    pub fn new(link: &Link, mac: [u8; 6], world: &mut World) -> Self {
+        let name = link.name.clone();
+        let fixed = world.fixed(&name);
+        let (memory, former_mtu) = recall(link, mac, fixed.as_ref(), world);
+        let identity = world.identity(&name, mac);
+        let profile = Profile {
+            mac,
+            check: world.config.check,
+            rapid_commit: identity.rapid_commit,
+            ipv6_only: identity.wanted.contains(&108),
+            remember: !world.config.anonymous,
+            only_offer: world.only_offer(),
+        };
+        let mut client = Self {
+            index: link.index,
+            machine: Machine::new(profile, memory, system::now()),
+            link_local: LinkLocal::new(mac),
+            router_dns: RouterDns::default(),
+            six: Six::new(world.identity6(mac), link.inet6_flags),
+            wire: Wire::new(link.index, mac),
+            metric: 0,
+            standing: Standing::Demoted,
+            lease: None,
+            fixed,
+            former_mtu,
+            reassert_at: None,
+            reasserted_at: None,
+            saved: None,
+            name,
+            mac,
+            identity,
+        };
+        client.metric = world.metric(&client.name, client.index);
+        if !world.only_offer() {
+            client.adopt(world);
+        }
+        if !link.is_up()
+            && let Err(error) = world.netlink.set_up(link.index)
+        {
+            world.log.event(&client.name, format!("set up: {error}"));
+        }
+        client.link_changed(link, world);
+        client
+    }
+
+    /// Takes over what an earlier run left in the kernel, or removes it.
+    fn adopt(&mut self, world: &mut World) {
+        self.lease = self
+            .machine
+            .grant()
+            .map(|grant| store::lease(grant, &self.name));
+        match &self.lease {
+            Some(lease) => {
+                world.log.event(
+                    &self.name,
+                    format!("found {} of an earlier run", lease.address),
+                );
+                world.publisher.put(lease);
+            }
+            None => {
+                self.reconcile(world, None);
+                world.publisher.remove(&self.name);
+            }
+        }
+        world.resolver_changed = true;
+        if let Some(fixed) = self.fixed.clone() {
+            self.fix(&fixed, world);
+        }
+    }
+
+    /// Puts what is fixed in force.
+    fn fix(&mut self, fixed: &Fixed, world: &mut World) {
+        if fixed.dhcp == Dhcp::Off {
+            self.lease = fixed.lease(&self.name, system::now());
+        }
+        self.set_mtu(fixed.mtu.map(u32::from), world);
+        self.reconcile(world, None);
+        if let Some(lease) = &self.lease {
+            world.publisher.put(lease);
+        }
+        let four = fixed
+            .address
+            .map(|(address, prefix)| format!(" {address}/{prefix}"));
+        let six = fixed
+            .address6
+            .map(|(address, prefix)| format!(" {address}/{prefix}"));
+        let both = four.unwrap_or_default() + &six.unwrap_or_default();
+        world
+            .log
+            .event(&self.name, format!("configured{both} by its file"));
+        self.tell("static", world);
+        world.outcome = Some(Outcome::Bound);
+    }
+}
+
+/// What the saved file and the kernel tell of an earlier run.
+fn recall(
+    link: &Link,
+    mac: [u8; 6],
+    fixed: Option<&Fixed>,
+    world: &mut World,
+) -> (Memory, Option<u32>) {
+    let is_static = fixed.is_some_and(|fixed| fixed.dhcp == Dhcp::Off);
+    if world.config.anonymous || world.only_offer() || is_static {
+        return (Memory::None, None);
+    }
+    let path = world.config.state_dir.join(&link.name);
+    let text = match store::read(&path) {
+        Ok(Some(text)) => text,
+        Ok(None) => return (Memory::None, None),
+        Err(error) => {
+            let path = path.display();
+            world.log.event(&link.name, format!("read {path}: {error}"));
+            return (Memory::None, None);
+        }
+    };
+    let held = world.netlink.addresses(link.index).unwrap_or_default();
+    let holds = |address: Ipv4Addr| held.iter().any(|held| held.address == address);
+    match store::judge(&text, &circumstances(mac, world), holds) {
+        Ok(memory) => (memory, store::former_mtu(&text, &world.boot_id)),
+        Err(error) => {
+            let path = path.display();
+            world
+                .log
+                .event(&link.name, format!("ignore {path}: {error}"));
+            (Memory::None, None)
+        }
+    }
+}

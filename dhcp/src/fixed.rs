@@ -1,0 +1,243 @@
+//! The configuration that an administrator fixes for an interface: `<config-dir>/<interface>`; pure.
+//!
+//! ```text
+//! address=192.0.2.5/24
+//! gateway=192.0.2.1
+//! dns='192.0.2.53 2001:db8::53'
+//! ```
+//!
+//! The format is that of our state files; a key that we do not know is an error, since it is more often a slip than a
+//! wish for the future.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use gokrazy_core::keyvalue::Document;
+use gokrazy_core::lease::{Lease, Method, Route};
+
+use crate::moment::Moment;
+use crate::names;
+use crate::terms::{broadcast_of, is_host};
+
+/// Keys of the file.
+const KEYS: [&str; 10] = [
+    "address", "gateway", "routes", "address6", "gateway6", "dns", "domain", "search", "mtu",
+    "dhcp",
+];
+
+/// Whether leases are asked for beside what is fixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dhcp {
+    /// No: what is fixed is all.
+    Off,
+    /// Yes.
+    Beside,
+}
+
+/// What is fixed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fixed {
+    /// IPv4 address and length of its prefix.
+    pub address: Option<(Ipv4Addr, u8)>,
+    /// IPv4 default router.
+    pub gateway: Option<Ipv4Addr>,
+    /// Other IPv4 routes.
+    pub routes: Vec<Route>,
+    /// IPv6 address and length of its prefix.
+    pub address6: Option<(Ipv6Addr, u8)>,
+    /// IPv6 default router.
+    pub gateway6: Option<Ipv6Addr>,
+    /// DNS servers of both kinds.
+    pub dns: Vec<IpAddr>,
+    /// Domain name.
+    pub domain: Option<String>,
+    /// Search list.
+    pub search: Vec<String>,
+    /// MTU in bytes.
+    pub mtu: Option<u16>,
+    /// Whether leases are asked for too.
+    pub dhcp: Dhcp,
+}
+
+impl Fixed {
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    /// The line or key that is wrong, and what would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let document = Document::parse(text).map_err(|error| error.to_string())?;
+        if let Some((key, _)) = document.iter().find(|(key, _)| !KEYS.contains(key)) {
+            return Err(format!(
+                "unknown key `{key}`; known are {}",
+                KEYS.join(", ")
+            ));
+        }
+        let plain = |error: gokrazy_core::keyvalue::ParseError| error.to_string();
+        let address: Option<(Ipv4Addr, u8)> = network(&document, "address", 32)?;
+        let fixed = Self {
+            gateway: document.optional_as("gateway").map_err(plain)?,
+            routes: document.list_as("routes").map_err(plain)?,
+            address6: network(&document, "address6", 128)?,
+            gateway6: document.optional_as("gateway6").map_err(plain)?,
+            dns: document.list_as("dns").map_err(plain)?,
+            domain: name(&document, "domain")?,
+            search: search(&document)?,
+            mtu: document.optional_as("mtu").map_err(plain)?,
+            dhcp: match document.get("dhcp") {
+                // An IPv4 address leaves nothing to ask for, unless it is said.
+                None if address.is_some() => Dhcp::Off,
+                Some("no") => Dhcp::Off,
+                None | Some("yes") => Dhcp::Beside,
+                Some(other) => return Err(format!("key `dhcp` is `yes` or `no`, not {other:?}")),
+            },
+            address,
+        };
+        fixed.check()?;
+        Ok(fixed)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if let Some((address, prefix)) = self.address
+            && !is_host(address, prefix)
+        {
+            return Err(format!("no host can have the address {address}/{prefix}"));
+        }
+        if self.address.is_none() && (self.gateway.is_some() || !self.routes.is_empty()) {
+            return Err("`gateway` and `routes` need an `address`".to_owned());
+        }
+        if self.address6.is_none() && self.gateway6.is_some() {
+            return Err("`gateway6` needs an `address6`".to_owned());
+        }
+        if self.mtu.is_some_and(|mtu| mtu < 68) {
+            return Err("`mtu` is at least 68".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The published form of the IPv4 part, in force since `now`.
+    pub fn lease(&self, interface: &str, now: Moment) -> Option<Lease> {
+        let (address, prefix) = self.address?;
+        let four = |server: &IpAddr| match server {
+            IpAddr::V4(server) => Some(*server),
+            IpAddr::V6(_) => None,
+        };
+        Some(Lease {
+            interface: interface.to_owned(),
+            method: Method::Static,
+            address,
+            prefix,
+            broadcast: broadcast_of(address, prefix, None),
+            routers: self.gateway.into_iter().collect(),
+            routes: self.routes.clone(),
+            dns: self.dns.iter().filter_map(four).collect(),
+            domain: self.domain.clone(),
+            search: self.search.clone(),
+            ntp: Vec::new(),
+            mtu: self.mtu,
+            hostname: None,
+            captive_portal: None,
+            server: None,
+            acquired_at: now.as_secs(),
+            renew_at: None,
+            rebind_at: None,
+            expires_at: None,
+        })
+    }
+}
+
+fn network<T: std::str::FromStr>(
+    document: &Document,
+    key: &'static str,
+    longest: u8,
+) -> Result<Option<(T, u8)>, String> {
+    let Some(text) = document.get(key).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let parts = text.split_once('/');
+    let parsed = parts.and_then(|(address, prefix)| {
+        let prefix = prefix.parse().ok().filter(|prefix| *prefix <= longest)?;
+        Some((address.parse().ok()?, prefix))
+    });
+    match parsed {
+        Some(parsed) => Ok(Some(parsed)),
+        None => Err(format!(
+            "key `{key}` is an address and the length of its prefix, not {text:?}"
+        )),
+    }
+}
+
+fn name(document: &Document, key: &'static str) -> Result<Option<String>, String> {
+    match document.get(key).filter(|text| !text.is_empty()) {
+        None => Ok(None),
+        Some(text) => match names::domain(text.as_bytes()) {
+            Some(name) => Ok(Some(name)),
+            None => Err(format!("key `{key}` is a domain name, not {text:?}")),
+        },
+    }
+}
+
+fn search(document: &Document) -> Result<Vec<String>, String> {
+    let words = document
+        .get("search")
+        .unwrap_or_default()
+        .split_whitespace();
+    words
+        .map(|word| {
+            names::domain(word.as_bytes()).ok_or_else(|| format!("key `search` holds {word:?}"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(text: &str, word: &str) {
+        let error = Fixed::parse(text).unwrap_err();
+        assert!(error.contains(word), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_read_and_published() {
+        let text = "# the lab\naddress=192.0.2.5/24\ngateway=192.0.2.1\nroutes='10.0.0.0/8,192.0.2.9'\n\
+                    address6=2001:db8::5/64\ngateway6=fe80::1\ndns='192.0.2.53 2001:db8::53'\n\
+                    domain=example.org\nmtu=1400\n";
+        let fixed = Fixed::parse(text).unwrap();
+        assert_eq!(fixed.dhcp, Dhcp::Off);
+        assert_eq!(fixed.gateway6, "fe80::1".parse().ok());
+        let lease = fixed.lease("eth0", Moment::from_secs(3)).unwrap();
+        assert_eq!(lease.method, Method::Static);
+        assert_eq!(lease.dns, [Ipv4Addr::new(192, 0, 2, 53)]);
+        assert_eq!(Lease::parse(&lease.render()), Ok(lease));
+    }
+
+    #[test]
+    fn dhcp_goes_on_beside_ipv6_or_if_asked() {
+        assert_eq!(
+            Fixed::parse("address6=2001:db8::5/64\n").unwrap().dhcp,
+            Dhcp::Beside
+        );
+        assert_eq!(
+            Fixed::parse("address=192.0.2.5/24\ndhcp=yes\n")
+                .unwrap()
+                .dhcp,
+            Dhcp::Beside
+        );
+        assert_eq!(Fixed::parse("dhcp=no\n").unwrap().dhcp, Dhcp::Off);
+    }
+
+    #[test]
+    fn slips_are_named() {
+        refused("adress=192.0.2.5/24\n", "unknown key `adress`");
+        refused("address=192.0.2.5\n", "length of its prefix");
+        refused("address=192.0.2.5/33\n", "length of its prefix");
+        refused("address=192.0.2.255/24\n", "no host can have");
+        refused("gateway=192.0.2.1\n", "need an `address`");
+        refused("gateway6=fe80::1\n", "needs an `address6`");
+        refused("dns=example\n", "dns");
+        refused("domain='a b'\n", "domain name");
+        refused("mtu=10\n", "at least 68");
+        refused("dhcp=maybe\n", "yes");
+        refused("nonsense\n", "line 1");
+    }
+}
