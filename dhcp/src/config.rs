@@ -77,6 +77,9 @@ pub struct Args {
     /// Do not offer to do without IPv4 where the network prefers that (RFC 8925)
     #[arg(long)]
     pub no_ipv6_only: bool,
+    /// Leave the lower half of IPv6 addresses to the hardware address, instead of RFC 7217
+    #[arg(long)]
+    pub no_stable_ipv6: bool,
     /// Log each message too
     #[arg(long)]
     pub verbose: bool,
@@ -150,6 +153,8 @@ pub struct Config {
     pub classless_routes: bool,
     /// Heed option 108.
     pub ipv6_only: bool,
+    /// RFC 7217.
+    pub stable_ipv6: bool,
     /// Log each message.
     pub verbose: bool,
 }
@@ -194,6 +199,7 @@ impl Config {
             broadcast: args.broadcast,
             classless_routes: !args.no_classless_routes,
             ipv6_only: !args.no_ipv6_only,
+            stable_ipv6: !args.no_stable_ipv6,
             verbose: args.verbose,
         })
     }

@@ -6,6 +6,7 @@ use clap::Parser;
 use gokrazy_core::exit;
 use gokrazy_dhcp::config::{Args, Config};
 use gokrazy_dhcp::daemon;
+use gokrazy_dhcp::log::{Log, Verbosity};
 
 fn main() -> ExitCode {
     let config = match Config::new(Args::parse()) {
@@ -19,6 +20,10 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("dhcp: {error:#}");
+    let log = Log {
+        verbosity: Verbosity::Events,
+    };
+    // Not by eprintln, which panics when nobody listens.
+    log.event("dhcp", format!("{error:#}"));
     ExitCode::from(code)
 }

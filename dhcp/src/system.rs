@@ -1,8 +1,10 @@
 //! The system's clocks, chance, names and facts about interfaces: the only reader of each.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use gokrazy_core::paths;
@@ -89,8 +91,42 @@ pub fn speed(name: &str) -> Option<u32> {
 
 /// Whether IPv6 works on an interface.
 pub fn has_ipv6(name: &str) -> bool {
-    let folder = Path::new(paths::PROC).join("sys/net/ipv6/conf").join(name);
-    fs::read_to_string(folder.join("disable_ipv6")).is_ok_and(|text| text.trim() == "0")
+    fs::read_to_string(inet6(name).join("disable_ipv6")).is_ok_and(|text| text.trim() == "0")
+}
+
+/// How the kernel makes the lower half of an interface's IPv6 addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressGeneration {
+    /// From the hardware address, which follows a machine from network to network.
+    Eui64,
+    /// In another way, which someone has chosen.
+    Chosen,
+    /// There is no IPv6 here.
+    Absent,
+}
+
+/// How an interface's IPv6 addresses are made (`addr_gen_mode`).
+pub fn address_generation(name: &str) -> AddressGeneration {
+    match fs::read_to_string(inet6(name).join("addr_gen_mode")) {
+        Ok(text) if text.trim() == "0" => AddressGeneration::Eui64,
+        Ok(_) => AddressGeneration::Chosen,
+        Err(_) => AddressGeneration::Absent,
+    }
+}
+
+/// Gives an interface its secret for RFC 7217 addresses, with which the kernel uses them from now on.
+///
+/// # Errors
+/// The errno of writing below `/proc/sys`; `EROFS` in many containers.
+pub fn set_stable_secret(name: &str, secret: Ipv6Addr) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .open(inet6(name).join("stable_secret"))?;
+    file.write_all(secret.to_string().as_bytes())
+}
+
+fn inet6(name: &str) -> PathBuf {
+    Path::new(paths::PROC).join("sys/net/ipv6/conf").join(name)
 }
 
 /// A timer on the boot clock: it fires at once after a suspend that went past its moment.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::net::Ipv6Addr;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, bail};
@@ -14,9 +15,10 @@ use crate::fixed::Fixed;
 use crate::hooks::Hooks;
 use crate::log::Log;
 use crate::message::{Identity, v6};
+use crate::moment::Chance;
 use crate::publish::{Publisher, make_folder};
 use crate::store;
-use crate::system::{self, SystemChance};
+use crate::system::{self, AddressGeneration, SystemChance};
 
 /// Options that we ask for; 121 before 3 (RFC 3442).
 const WANTED: [u8; 15] = [1, 121, 3, 6, 12, 15, 26, 28, 33, 42, 51, 58, 59, 114, 119];
@@ -28,6 +30,9 @@ const IPV6_ONLY: u8 = 108;
 const LONGEST_MESSAGE: u16 = 1472;
 /// Name of the DUID's file in the state folder; no interface can be called so, for its length.
 const DUID_FILE: &str = "client-identifier-duid";
+
+/// Name of the file with the secret of RFC 7217.
+const SECRET_FILE: &str = "ipv6-stable-secret";
 
 /// What became of `--once` or `--test`.
 #[derive(Debug)]
@@ -186,6 +191,42 @@ impl World {
                 .event("dhcp", format!("{error}: {}", error.io_error()));
         }
         duid
+    }
+
+    /// Lets the kernel make IPv6 addresses that are stable on a network and tell nothing on others (RFC 7217).
+    ///
+    /// The secret is kept, so that the addresses outlive a reboot; where it cannot be, they stay as they are.
+    pub fn make_addresses_stable(&mut self, name: &str) {
+        let off = !self.config.stable_ipv6 || self.only_offer();
+        if off || system::address_generation(name) != AddressGeneration::Eui64 {
+            return;
+        }
+        let path = self.config.state_dir.join(SECRET_FILE);
+        let kept: Option<Ipv6Addr> = store::read(&path)
+            .ok()
+            .flatten()
+            .and_then(|text| text.trim().parse().ok());
+        let secret = kept.unwrap_or_else(|| {
+            let draws: [u32; 4] = std::array::from_fn(|_| self.chance.draw());
+            Ipv6Addr::from(
+                draws
+                    .iter()
+                    .fold(0_u128, |bits, draw| bits << 32 | u128::from(*draw)),
+            )
+        });
+        let saved = match kept {
+            Some(_) => Ok(()),
+            None => store::write(&path, &format!("{secret}\n")),
+        };
+        if let Err(error) = saved {
+            return self
+                .log
+                .detail(name, format!("{error}: {}", error.io_error()));
+        }
+        if let Err(error) = system::set_stable_secret(name, secret) {
+            self.log
+                .detail(name, format!("set the secret of IPv6 addresses: {error}"));
+        }
     }
 
     /// The metric of an interface's routes: faster links win, then earlier ones.

@@ -55,6 +55,8 @@ impl Client {
         if !world.only_offer() {
             client.adopt(world);
         }
+        // Before the kernel makes the first one.
+        world.make_addresses_stable(&client.name);
         if !link.is_up()
             && let Err(error) = world.netlink.set_up(link.index)
         {

@@ -73,3 +73,26 @@ fn name_servers_of_routers_hold_for_their_lifetimes() {
     send(0);
     eventually(2, "its withdrawal", || read().is_none());
 }
+
+#[test]
+fn addresses_do_not_tell_the_hardware_address() {
+    let net = Net::new();
+    // What the kernel made of the hardware address when the wire was plugged in goes with the link set down.
+    net.ip("link set veth0 down");
+    let address = || net.ip("-6 addr show dev veth0 scope link");
+    let first = {
+        let _client = net.client(&[]);
+        eventually(5, "a link-local address", || address().contains("fe80::"));
+        address()
+    };
+    assert!(!first.contains("ff:fe"), "{first}");
+    net.ip("link set veth0 down");
+    let _client = net.client(&[]);
+    eventually(5, "the same again", || address().contains("fe80::"));
+    let part = |text: &str| {
+        text.split("inet6 ")
+            .nth(1)
+            .map(|rest| rest[..20].to_owned())
+    };
+    assert_eq!(part(&address()), part(&first));
+}
