@@ -18,6 +18,7 @@ use nix::sys::signalfd::SignalFd;
 use crate::action::{Action, Applied, Moment};
 use crate::args::Config;
 use crate::clocks;
+use crate::filter::Sample;
 use crate::limits;
 use crate::log::log;
 use crate::machine::Machine;
@@ -57,6 +58,8 @@ struct Daemon {
     saved_drift: Option<f64>,
     calm_at: Option<Mono>,
     last: Moment,
+    /// Sum of all steps, in nanoseconds.
+    stepped: i64,
     /// What could not be written, so that it is told once.
     unwritable: Option<String>,
     unpublished: bool,
@@ -70,7 +73,7 @@ pub fn keep(config: &Config) -> Result<()> {
     let mut daemon = Daemon::start(config)?;
     while daemon.turn()? {}
     daemon.save(clocks::moment());
-    log("ended; time and drift are saved");
+    log("ended");
     Ok(())
 }
 
@@ -130,6 +133,7 @@ impl Daemon {
             save_at: moment.now + SAVE_EVERY,
             calm_at: None,
             last: moment,
+            stepped: 0,
             unwritable: None,
             unpublished: false,
         };
@@ -156,9 +160,20 @@ impl Daemon {
             let actions = self.machine.on_names(&spec, &addresses, moment, chance());
             self.perform(actions)?;
         }
+        let before = self.stepped;
         for (id, answer) in answers {
+            // The answer before this one may have stepped the clock, and this one was measured against the old.
+            let moved = self.stepped.saturating_sub(before);
+            let moment = Moment {
+                wall: moment.wall.shifted(moved),
+                ..moment
+            };
             let actions = match answer {
-                Answer::Sample(sample) => self.machine.on_sample(id, sample, moment),
+                Answer::Sample(sample) => {
+                    let offset = sample.offset.saturating_sub(moved);
+                    self.machine
+                        .on_sample(id, Sample { offset, ..sample }, moment)
+                }
                 Answer::Refused(refusal) => self.machine.on_refused(id, refusal, moment.now),
                 Answer::Nothing | Answer::Unreachable => Vec::new(),
             };
@@ -303,6 +318,7 @@ impl Daemon {
 
     fn step(&mut self, offset: i64) -> io::Result<()> {
         clocks::set(clocks::wall().shifted(offset))?;
+        self.stepped = self.stepped.saturating_add(offset);
         // Not what was asked for but what is: the baseline for jumps by others.
         self.last = clocks::moment();
         for pending in &mut self.pending {

@@ -91,15 +91,16 @@ impl Store {
     /// Publishes the clock's state.
     ///
     /// # Errors
-    /// The step that failed; the old file stays.
+    /// The step that failed; the old file stays if what it says is no more than what is true.
     pub fn publish(&self, state: &ClockState) -> Result<(), ReplaceError> {
         let path = self.run.join(paths::CLOCK);
-        atomic::replace(
-            &path,
-            state.render().as_bytes(),
-            0o644,
-            Durability::Volatile,
-        )
+        let text = state.render();
+        let published = atomic::replace(&path, text.as_bytes(), 0o644, Durability::Volatile);
+        if published.is_err() && !state.synchronised {
+            // An old claim must not outlive its truth; that the file is missing says the same as `no`.
+            let _ = fs::remove_file(&path);
+        }
+        published
     }
 
     /// The folder of lease files.

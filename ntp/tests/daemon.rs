@@ -15,8 +15,11 @@ use std::collections::HashSet;
 use std::fs;
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use nix::sys::signal::Signal;
 
 use harness::{Daemon, Server, Setup, reply, until};
 
@@ -216,6 +219,38 @@ fn liars_in_the_minority_are_outvoted_and_half_decides_nothing() {
         .start(&[&liar.address, &honest[0].address]);
     until("no majority", 20, || two.said("no majority") == 1);
     assert!(two.corrections("step").is_empty() && !two.state().synchronised);
+}
+
+#[test]
+fn answers_that_come_together_cause_one_step() {
+    static HELD: AtomicBool = AtomicBool::new(true);
+    let together = || {
+        Server::start(|request, _| {
+            until("release", 20, || !HELD.load(Ordering::SeqCst));
+            vec![reply(&request.bytes, 0.0).to_vec()]
+        })
+    };
+    let servers = [together(), together(), together(), together()];
+    let args: Vec<&str> = servers
+        .iter()
+        .map(|server| server.address.as_str())
+        .collect();
+    let daemon = Setup::new("together").ahead(-1_000.0).start(&args);
+    until("requests", 10, || {
+        servers.iter().all(|server| !server.requests().is_empty())
+    });
+    // Stopped while all answers come, it reads them at one wake-up.
+    daemon.signal(Signal::SIGSTOP);
+    HELD.store(false, Ordering::SeqCst);
+    thread::sleep(Duration::from_millis(200));
+    daemon.signal(Signal::SIGCONT);
+    daemon.wait_synchronised();
+    until("bursts", 20, || {
+        servers.iter().all(|server| server.requests().len() == 4)
+    });
+    assert_eq!(daemon.corrections("step").len(), 1);
+    assert!(daemon.ahead().abs() < 0.2, "{}", daemon.ahead());
+    assert_eq!(daemon.said("falseticker"), 0);
 }
 
 #[test]

@@ -209,11 +209,16 @@ impl Daemon {
         line.unwrap().trim().parse().unwrap()
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
     /// Asks it to end, and waits.
     #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        self.signal(nix::sys::signal::Signal::SIGTERM);
         let mut status = None;
         until("end after SIGTERM", 5, || {
             status = self.child.try_wait().unwrap();
