@@ -11,7 +11,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -19,11 +20,15 @@ use gokrazy_randomd::pool::{KernelPool, Pool};
 use gokrazy_randomd::seed::{Machine, bind};
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const ID: &str = "00112233445566778899aabbccddeeff";
 const OTHER_ID: &str = "ffeeddccbbaa99887766554433221100";
 /// The whole program under an emulator, start and end included; the daemon's own budget is 20 ms on a machine.
 const LOAD_MOST: Duration = Duration::from_millis(500);
+/// Most that a daemon may take to do something at once, under an emulator.
+const NOTICE_MOST: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     match play() {
@@ -61,10 +66,45 @@ fn play() -> Result<()> {
     randomd(&["--once", "save"])?;
     expect_files("saved from a cold pool", &["seed.no-credit"])?;
 
+    let daemon = start_daemon()?;
     load("our own", &bound(0x44, ID)?, &[])?;
     expect_ready("after our own seed", true)?;
+    expect_daemon_notices(daemon)?;
     randomd(&["--once", "save"])?;
     expect_files("saved from an initialised pool", &["seed.credit"])
+}
+
+/// A daemon with a folder of its own, which has found the pool cold.
+fn start_daemon() -> Result<Child> {
+    let daemon = Command::new("./randomd")
+        .args(["--seed-dir", "others", "--machine-id", "machine-id"])
+        .spawn()
+        .context("start ./randomd")?;
+    await_file("others/seed.no-credit")?;
+    Ok(daemon)
+}
+
+/// The pool that becomes initialised wakes it long before its hour is over, and SIGTERM ends it in order.
+fn expect_daemon_notices(daemon: Child) -> Result<()> {
+    await_file("others/seed.credit")?;
+    println!("cold pool: the daemon has noticed");
+    let pid = Pid::from_raw(i32::try_from(daemon.id())?);
+    kill(pid, Signal::SIGTERM).context("end the daemon")?;
+    let status = daemon.wait_with_output()?.status;
+    ensure!(status.success(), "the daemon ended with {status}");
+    Ok(())
+}
+
+fn await_file(path: &str) -> Result<()> {
+    let start = Instant::now();
+    while !Path::new(path).exists() {
+        ensure!(
+            start.elapsed() < NOTICE_MOST,
+            "no {path} after {NOTICE_MOST:?}"
+        );
+        sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 fn bound(byte: u8, id: &str) -> Result<Vec<u8>> {
