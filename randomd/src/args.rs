@@ -7,7 +7,7 @@ use clap::{Parser, ValueEnum};
 use gokrazy_core::paths;
 
 /// Shortest interval: each save writes to a card that wears.
-const INTERVAL_MIN: Duration = Duration::from_secs(1);
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Longest interval.
 const INTERVAL_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, value_name = "WHAT")]
     pub once: Option<Once>,
 
-    /// Time between two saves, give or take an eighth: seconds, or a number with s, m, h or d; 1s to 365d
+    /// Time between two saves, give or take an eighth: a number with ms, s, m, h or d; 100ms to 365d
     #[arg(long, value_name = "D", default_value = "1h", value_parser = interval, conflicts_with = "once")]
     pub interval: Duration,
 
@@ -49,24 +49,24 @@ pub enum Once {
     Save,
 }
 
+/// A number with a unit, as init's tables write durations; without a unit, seconds.
 fn interval(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: u64 = match text.get(digits.len()..) {
-        Some("" | "s") => 1,
-        Some("m") => 60,
-        Some("h") => 3600,
-        Some("d") => 24 * 3600,
-        Some(_) | None => return Err("the unit is s, m, h or d".to_owned()),
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(number.len()..) {
+        Some("ms") => 0.001,
+        Some("" | "s") => 1.0,
+        Some("m") => 60.0,
+        Some("h") => 3600.0,
+        Some("d") => 24.0 * 3600.0,
+        Some(_) | None => return Err("the unit is ms, s, m, h or d".to_owned()),
     };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| "not a whole number with a unit, such as 30m or 1h".to_owned())?;
-    let interval = Duration::from_secs(number.saturating_mul(unit));
-    if (INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
-        Ok(interval)
-    } else {
-        Err("the interval is 1s to 365d".to_owned())
-    }
+    let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let parsed = number.parse::<f64>().ok().filter(|_| plain);
+    let number = parsed.ok_or("not a number with a unit, such as 30m or 1h")?;
+    Duration::try_from_secs_f64(number * unit)
+        .ok()
+        .filter(|interval| (INTERVAL_MIN..=INTERVAL_MAX).contains(interval))
+        .ok_or_else(|| "the interval is 100ms to 365d".to_owned())
 }
 
 #[cfg(test)]
@@ -88,16 +88,19 @@ mod tests {
 
     #[test]
     fn intervals() {
-        for (text, seconds) in [
-            ("1", 1),
-            ("1s", 1),
-            ("90s", 90),
-            ("30m", 1800),
-            ("2h", 7200),
-            ("365d", 31_536_000),
+        for (text, milliseconds) in [
+            ("1", 1_000),
+            ("100ms", 100),
+            ("1s", 1_000),
+            ("1.5s", 1_500),
+            ("90s", 90_000),
+            ("30m", 1_800_000),
+            ("2h", 7_200_000),
+            ("365d", 31_536_000_000),
         ] {
             let args = parse(&format!("--interval {text}")).unwrap();
-            assert_eq!(args.interval, Duration::from_secs(seconds), "{text}");
+            let want = Duration::from_millis(milliseconds);
+            assert_eq!(args.interval, want, "{text}");
         }
     }
 
@@ -109,7 +112,12 @@ mod tests {
             "--interval 366d",
             "--interval 99999999999999999999",
             "--interval 18446744073709551615d",
-            "--interval 1.5h",
+            "--interval 99ms",
+            "--interval 1..5h",
+            "--interval 1e3s",
+            "--interval inf",
+            "--interval nan",
+            "--interval .",
             "--interval h",
             "--interval=",
             "--interval=-1s",
