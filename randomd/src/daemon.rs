@@ -96,8 +96,8 @@ fn wait(signals: &SignalFd, pool: Option<&File>, interval: Duration) -> Result<W
         let mut sources = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         sources.extend(pool.map(|pool| PollFd::new(pool.as_fd(), PollFlags::POLLIN)));
         let left = interval.saturating_sub(start.elapsed());
-        // Nothing but the wait is needed now, perhaps for an hour; that this may not work is no reason to stop.
-        let _ = memory::release_program();
+        // Nothing but the wait is needed now, perhaps for an hour.
+        memory::forget_code();
         match ppoll(&mut sources, Some(TimeSpec::from_duration(left)), None) {
             // A stop and a continue of the process.
             Err(Errno::EINTR) => continue,

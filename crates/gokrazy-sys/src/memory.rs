@@ -6,7 +6,7 @@
 
 use std::ffi::{c_int, c_void};
 
-/// madvise(2) with `MADV_DONTNEED` for the code of this program: its pages leave our account, and come back from the
+/// madvise(2) with `MADV_DONTNEED` for the code and the constants of this program: their pages leave our account, and come back from the
 /// page cache one by one as they are run.
 pub fn forget_code() {
     // SAFETY: `first_object` follows the callback's contract, and needs no data.
@@ -23,9 +23,8 @@ extern "C" fn first_object(info: *mut libc::dl_phdr_info, _: usize, _: *mut c_vo
     let headers =
         unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     for header in headers {
-        let is_code = header.p_type == libc::PT_LOAD
-            && header.p_flags & (libc::PF_X | libc::PF_W) == libc::PF_X;
-        if is_code {
+        // Constants that hold addresses are relocated, and so lie in a segment that could be written.
+        if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0 {
             forget(info.dlpi_addr, header.p_vaddr, header.p_memsz);
         }
     }
@@ -43,7 +42,7 @@ fn forget(base: u64, offset: u64, length: u64) {
     ) else {
         return;
     };
-    // SAFETY: the range is the program's code, mapped from its file and never writable, so nothing in it differs from
+    // SAFETY: the range is the program's code or constants, mapped from its file and never writable, so nothing in it differs from
     // the file, and what is touched again is read again.
     unsafe {
         libc::madvise(
