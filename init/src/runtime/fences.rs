@@ -121,6 +121,12 @@ fn own_tmp() -> nix::Result<()> {
     )
 }
 
+/// `kexec_file_load`: libc lacks its number for arm64 with musl (`<asm-generic/unistd.h>`).
+#[cfg(target_arch = "aarch64")]
+const KEXEC_FILE_LOAD: i64 = 294;
+#[cfg(not(target_arch = "aarch64"))]
+const KEXEC_FILE_LOAD: i64 = libc::SYS_kexec_file_load;
+
 /// System calls that no service needs, and the capability that says it needs them all the same (linux/capability.h).
 const REFUSED: &[(i64, &str)] = &[
     (libc::SYS_init_module, "sys-module"),
@@ -128,7 +134,7 @@ const REFUSED: &[(i64, &str)] = &[
     (libc::SYS_delete_module, "sys-module"),
     (libc::SYS_reboot, "sys-boot"),
     (libc::SYS_kexec_load, "sys-boot"),
-    (libc::SYS_kexec_file_load, "sys-boot"),
+    (KEXEC_FILE_LOAD, "sys-boot"),
     (libc::SYS_settimeofday, "sys-time"),
     (libc::SYS_clock_settime, "sys-time"),
     (libc::SYS_bpf, "bpf"),
