@@ -8,11 +8,13 @@ pub mod folders;
 pub mod system;
 pub mod watchdog;
 
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
 use gokrazy_core::atomic::{self, Durability};
 use gokrazy_core::boot::{self, BootReport};
+use gokrazy_core::cmdline::CommandLine;
 use gokrazy_core::control::End;
 use gokrazy_core::{exit, paths};
 
@@ -35,7 +37,7 @@ pub fn run(options: Options, services: &Path) -> ExitCode {
     let all = system.iter().cloned().chain(loaded.services).collect();
     let devices = Devices {
         hotplug: report.hotplug,
-        watchdog: Some(watchdog::Watchdog::new()),
+        watchdog: watchdog_is_wanted(&command_line()).then(watchdog::Watchdog::new),
     };
     let end = match supervise(all, complaints, options, devices) {
         Ok(end) => end,
@@ -46,6 +48,16 @@ pub fn run(options: Options, services: &Path) -> ExitCode {
     };
     end::end(end);
     ExitCode::from(exit::FAILURE)
+}
+
+fn command_line() -> CommandLine {
+    CommandLine::parse(&fs::read_to_string(paths::PROC_CMDLINE).unwrap_or_default())
+}
+
+/// Off only by `gokrazy.watchdog=off`: for machines whose watchdog does harm, as the one of QEMU's Pi 3, which
+/// resets the machine the moment it is armed.
+fn watchdog_is_wanted(line: &CommandLine) -> bool {
+    line.value("gokrazy.watchdog") != Some("off")
 }
 
 fn publish(run_dir: &Path, report: &BootReport) -> Option<String> {
@@ -62,4 +74,17 @@ fn tell_why(error: &SuperviseError) {
         .map(ToString::to_string)
         .unwrap_or_default();
     eprintln!("init: {error}: {cause}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watchdog_is_off_only_where_the_command_line_says_so() {
+        let wanted = |line| watchdog_is_wanted(&CommandLine::parse(line));
+        assert!(wanted("root=/dev/x"));
+        assert!(wanted("gokrazy.watchdog=on"));
+        assert!(!wanted("root=/dev/x gokrazy.watchdog=off"));
+    }
 }

@@ -11,8 +11,8 @@ use crate::supervise::Moment;
 /// A Pi's watchdog takes at most 15 s and ignores more; ours asks for less.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How often it is fed: three feedings may be late.
-const PERIOD: Duration = Duration::from_secs(4);
+/// How often it is fed: one feeding may be lost, and a machine at rest is seldom woken.
+const PERIOD: Duration = Duration::from_secs(7);
 
 /// How long to wait before looking for a device again, which a module may bring.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);

@@ -194,6 +194,10 @@ fn start(setting: &Setting) -> Result<Start> {
     }
 }
 
+/// What this firmware adds to the command line, as the Pi's own adds its part: QEMU's model of the Pi's watchdog
+/// resets the machine when it is armed, instead of when it runs out (`bcm2835_powermgt.c`).
+const OF_THE_FIRMWARE: &str = "gokrazy.watchdog=off";
+
 fn extract(disk: &Path, folder: &Path) -> Result<Start> {
     let partition = BootPartition::open(disk)?;
     let config = partition.text("config.txt")?;
@@ -211,7 +215,10 @@ fn extract(disk: &Path, folder: &Path) -> Result<Start> {
             .map(|name| take(&name, "initramfs"))
             .transpose()?,
         device_tree: take(&files.device_tree, "device-tree")?,
-        command_line: partition.text(&files.command_line)?.trim().to_owned(),
+        command_line: format!(
+            "{} {OF_THE_FIRMWARE}",
+            partition.text(&files.command_line)?.trim()
+        ),
     })
 }
 
