@@ -1,6 +1,7 @@
 //! What the machine says to the shell, and the shell to the machine; pure.
 //!
 //! Whoever adds an action finds the one place that obeys it in [`crate::daemon`].
+//! No tests of its own: it has no behaviour.
 
 use std::net::SocketAddr;
 

@@ -1,6 +1,7 @@
 //! The loop: wait, ask the machine, obey.
 //!
 //! One thread waits in one `poll(2)`; only name lookups have threads of their own.
+//! Tested as a process, by `tests/daemon.rs` and `tests/network.rs`.
 
 use std::collections::VecDeque;
 use std::io;

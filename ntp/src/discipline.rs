@@ -15,6 +15,7 @@
 //!
 //! The kernel's own frequency loop is off (`STA_FREQHOLD`): it needs hours to learn 50 ppm, this filter minutes.
 //! Whom to believe, and whether to step, is not decided here.
+//! Tested against a simulated oscillator, by `tests/simulation.rs`.
 
 use crate::filter::Reckoning;
 use crate::wall::Mono;

@@ -1,4 +1,6 @@
 //! One line to the operator.
+//!
+//! No tests of its own: one call.
 
 use std::fmt::Display;
 use std::io::{self, Write};

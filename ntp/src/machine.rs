@@ -14,6 +14,7 @@
 //! - the machine never reads a clock and draws no random number: both come with the event.
 //!
 //! Who is asked when is [`crate::server`]'s, names are [`crate::names`]'s, and what a step may be [`crate::limits`]'s.
+//! Tested in a simulated world, by `tests/simulation.rs`.
 
 use std::net::SocketAddr;
 

@@ -3,6 +3,7 @@
 //! What they say of the time is [`crate::votes`]'.
 //!
 //! One common round asks every server that is not left out, so that the machine wakes once per round.
+//! Tested with its machine, by `tests/simulation.rs`, and with names, by `tests/network.rs`.
 
 use std::net::SocketAddr;
 

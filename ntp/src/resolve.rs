@@ -2,6 +2,7 @@
 //!
 //! A source has at most one lookup under way (the machine sees to it), so the threads are as bounded as the sources;
 //! each ends with its lookup, which the resolver's own timeouts bound.
+//! Tested against name servers that fail and hang, by `tests/network.rs`.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};

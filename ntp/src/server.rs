@@ -139,9 +139,14 @@ impl Server {
         self.reach != 0
     }
 
+    /// Whether its burst is under way, and its requests can leave.
+    pub fn is_bursting(&self) -> bool {
+        self.burst_at().is_some() && self.failures == 0
+    }
+
     /// Whether its word is still to be waited for: it is in its burst and has not answered yet.
     pub fn is_awaited(&self) -> bool {
-        self.burst_at().is_some() && self.reach == 0 && self.failures == 0
+        self.is_bursting() && self.reach == 0
     }
 
     /// Whether it is of no use: denied, out of reach, or eight requests without an answer.

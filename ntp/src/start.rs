@@ -1,4 +1,6 @@
 //! What happens before the loop: the clock's floor, the frequency, the servers.
+//!
+//! Tested as a process, by `tests/daemon.rs`.
 
 use std::io;
 use std::path::Path;

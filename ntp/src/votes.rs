@@ -1,6 +1,7 @@
 //! What the servers of a pool say of the time, and what the others think of it; pure.
 //!
 //! Who wins a vote is [`crate::select`]'s.
+//! Tested with its machine, by `tests/simulation.rs`.
 
 use rsntp::LeapIndicator;
 
@@ -63,9 +64,7 @@ impl Pool {
 
     /// Whether a burst is under way, so that better samples are to be expected soon.
     pub fn is_bursting(&self) -> bool {
-        self.servers
-            .iter()
-            .any(|server| server.burst_at().is_some())
+        self.servers.iter().any(Server::is_bursting)
     }
 
     /// Deviation to expect of a server's newest sample, in nanoseconds.

@@ -1,6 +1,7 @@
 //! What the daemon waits for beside its servers: a route that comes, a lease that changes, a signal to end.
 //!
 //! Routes are told by rtnetlink(7), lease files by inotify(7); where a sandbox bans either, the timers do without.
+//! Tested with routes and leases that come and go, by `tests/network.rs`.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 //! elsewhere.
 //!
 //! What an answer means is [`crate::packet`]'s.
+//! Tested against servers that lie, by `tests/daemon.rs`.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
