@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! facts ─► plan (data) ─► perform: mounts · folders · host name · loopback · sysctls
-//!                          └► clock floor ─► modules ─► /perm ─► machine id ─► report
+//!                          └► clock floor ─► modules ─► /perm ─► seed ─► machine id ─► report
 //! ```
 //!
 //! Invariants:
@@ -18,6 +18,7 @@ mod perform;
 mod perm;
 mod perm_plan;
 pub mod plan;
+mod seed;
 
 use std::path::{Path, PathBuf};
 
@@ -50,6 +51,7 @@ pub fn boot() -> BootReport {
     let hotplug = start_modules(&mut problems);
     let perm_problem = perm::mount(&mut problems);
     perform::all(&plan::late(), &mut problems);
+    seed::load(&mut problems);
     let (machine_id, first_boot) =
         identity::machine_id_or_new(perm_problem.is_none(), &mut problems);
     let from_stage1 = facts::from_stage1();
