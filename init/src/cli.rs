@@ -13,6 +13,7 @@ use gokrazy_sys::passing;
 use crate::ctl::{self, CtlArgs};
 use crate::logd::serve::{Folders, Server};
 use crate::runtime::options::{Mode, Options};
+use crate::runtime::panic;
 use crate::service::{LOG_KEEPER, is_name, values};
 use crate::{machine, supervise_with};
 
@@ -102,6 +103,7 @@ fn guest(args: &InitArgs) -> ExitCode {
         );
         return ExitCode::from(exit::USAGE);
     }
+    panic::survive();
     match supervise_with(args.options(Mode::Guest), &args.services) {
         Ok(End::Reboot | End::PowerOff | End::Halt) => ExitCode::SUCCESS,
         Err(error) => {

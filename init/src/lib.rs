@@ -40,7 +40,7 @@ pub use crate::service::Service;
 use crate::runtime::devices::Devices;
 use crate::runtime::event_loop::Runtime;
 use crate::runtime::journal::Journal;
-use crate::runtime::{keeper, publish};
+use crate::runtime::{keeper, panic, publish};
 use crate::service::load;
 
 /// Where a service's processes are, for programs that do not care for more.
@@ -135,6 +135,12 @@ fn supervise(
     publish::folder(&run_dir, 0o755)
         .map_err(|source| SuperviseError::RunDir(run_dir.clone(), source))?;
     let mut journal = Journal::new();
+    if panic::count() > 0 {
+        journal.warn(format_args!(
+            "init had a bug and began anew ({} times so far)",
+            panic::count()
+        ));
+    }
     for complaint in complaints {
         journal.warn(complaint);
     }

@@ -20,15 +20,24 @@ use gokrazy_core::{exit, paths};
 
 use crate::runtime::devices::Devices;
 use crate::runtime::options::Options;
+use crate::runtime::panic;
 use crate::service::{self, load};
 use crate::{SuperviseError, supervise};
 
 /// Boots the machine, supervises its services, and ends its run; comes back only where even that is refused.
 pub fn run(options: Options, services: &Path) -> ExitCode {
-    let report = boot::boot();
-    let mut complaints = folders::prepare(&options.run_dir);
-    complaints.extend(report.problems.iter().cloned());
-    complaints.extend(publish(&options.run_dir, &report));
+    panic::survive();
+    let mut complaints = Vec::new();
+    // A fresh init after a bug finds the machine booted; devices that come later stay without their modules.
+    let hotplug = if panic::count() == 0 {
+        let report = boot::boot();
+        complaints = folders::prepare(&options.run_dir);
+        complaints.extend(report.problems.iter().cloned());
+        complaints.extend(publish(&options.run_dir, &report));
+        report.hotplug
+    } else {
+        None
+    };
     let system = system::services();
     let mut reserved: Vec<&str> = system.iter().map(|service| service.name.as_str()).collect();
     reserved.extend([service::INIT_LOG, service::KERNEL_LOG, service::LOG_KEEPER]);
@@ -36,7 +45,7 @@ pub fn run(options: Options, services: &Path) -> ExitCode {
     complaints.extend(loaded.complaints);
     let all = system.iter().cloned().chain(loaded.services).collect();
     let devices = Devices {
-        hotplug: report.hotplug,
+        hotplug,
         watchdog: watchdog_is_wanted(&command_line()).then(watchdog::Watchdog::new),
     };
     let end = match supervise(all, complaints, options, devices) {

@@ -157,3 +157,12 @@ pub const ETC_PASSWD: &str = "/etc/passwd";
 
 /// The hardware watchdog.
 pub const WATCHDOG: &str = "/dev/watchdog";
+
+/// Which users the user namespace of this process knows.
+pub const PROC_SELF_UID_MAP: &str = "/proc/self/uid_map";
+
+/// Whether groups may be set in it.
+pub const PROC_SELF_SETGROUPS: &str = "/proc/self/setgroups";
+
+/// The program of this process.
+pub const PROC_SELF_EXE: &str = "/proc/self/exe";

@@ -67,14 +67,19 @@ pub fn exit_now(code: u8) -> ! {
     unsafe { libc::_exit(libc::c_int::from(code)) }
 }
 
-/// sigaction(2) for each signal: sets its default action, so that a program does not inherit what its parent ignores.
+/// signal(2) for each signal: sets its default action, so that a program does not inherit what its parent ignores.
 pub fn reset_signal_actions() {
     for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL is a valid action for every signal; those that refuse (KILL, STOP, the C library's own)
-        // are left as they are.
-        unsafe {
-            libc::signal(signal, libc::SIG_DFL);
-        }
+        reset_signal_action(signal);
+    }
+}
+
+/// signal(2): sets the default action of one signal; a number that is none, or refuses, is left as it is.
+pub fn reset_signal_action(signal: i32) {
+    // SAFETY: SIG_DFL is a valid action for every signal; those that refuse (KILL, STOP, the C library's own) are left
+    // as they are.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
     }
 }
 

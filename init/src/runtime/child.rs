@@ -71,8 +71,8 @@ pub struct Home {
 pub struct Credentials {
     /// User and group id.
     pub id: u32,
-    /// Further groups.
-    pub groups: Vec<u32>,
+    /// Further groups; `None` where they cannot be set.
+    pub groups: Option<Vec<u32>>,
     /// Capabilities that it keeps; `None`: all, as root has them.
     pub capabilities: Option<u64>,
 }
@@ -193,14 +193,11 @@ fn own(home: &Home) -> io::Result<()> {
 }
 
 fn become_user(credentials: &Credentials) -> Result<(), Failure> {
-    let groups: Vec<Gid> = credentials
-        .groups
-        .iter()
-        .copied()
-        .map(Gid::from_raw)
-        .collect();
     let (user, group) = (Uid::from_raw(credentials.id), Gid::from_raw(credentials.id));
-    tried("set groups", setgroups(&groups))?;
+    if let Some(groups) = &credentials.groups {
+        let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
+        tried("set groups", setgroups(&groups))?;
+    }
     tried("set group", setresgid(group, group, group))?;
     let Some(kept) = credentials.capabilities else {
         return tried("set user", setresuid(user, user, user));

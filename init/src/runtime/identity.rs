@@ -49,6 +49,29 @@ fn hash(name: &str) -> u32 {
     })
 }
 
+/// Whether this process may become a user: root may, of those that its user namespace knows (`user_namespaces(7)`).
+pub fn can_become(id: u32) -> bool {
+    let map = fs::read_to_string(paths::PROC_SELF_UID_MAP);
+    nix::unistd::geteuid().is_root() && map.map_or(true, |map| is_mapped(&map, id))
+}
+
+/// Whether groups may be set: not where an unprivileged user made the user namespace.
+pub fn can_set_groups() -> bool {
+    fs::read_to_string(paths::PROC_SELF_SETGROUPS).map_or(true, |word| word.trim() != "deny")
+}
+
+/// Lines of the map: first id inside, first id outside, count.
+fn is_mapped(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line
+            .split_whitespace()
+            .map(|word| word.parse::<u64>().unwrap_or(0));
+        let (first, _, count) = (numbers.next(), numbers.next(), numbers.next());
+        let (first, count) = (first.unwrap_or(0), count.unwrap_or(0));
+        (first..first.saturating_add(count)).contains(&u64::from(id))
+    })
+}
+
 fn lookup(name: &str) -> Result<u32, String> {
     let system = users::ALL
         .iter()
@@ -89,6 +112,15 @@ mod tests {
             candidates("hello").next().unwrap()
         );
         assert_eq!(hash("hello"), 0x4f9f_2cab);
+    }
+
+    #[test]
+    fn a_namespace_knows_the_users_of_its_map() {
+        assert!(is_mapped("         0          0 4294967295\n", 59_999));
+        let rootless = "         0       1000          1\n         1     100000      65536\n";
+        assert!(is_mapped(rootless, 10_000) && !is_mapped(rootless, 65_537));
+        assert!(is_mapped("0 1000 1\n", 0) && !is_mapped("0 1000 1\n", 1));
+        assert!(!is_mapped("", 0));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use nix::unistd::pipe2;
 use super::cgroup::Group;
 use super::child::{self, Credentials, Home, Plan};
 use super::fences::Fences;
+use super::identity;
 use super::log_link::Pipes;
 use super::options::Mode;
 use super::tree;
@@ -134,10 +135,10 @@ impl Launch<'_> {
         if !nix::unistd::geteuid().is_root() {
             return None;
         }
-        let all = self.uid == 0 && service.capabilities == 0;
+        let all = service.user == User::Id(0) && service.capabilities == 0;
         Some(Credentials {
             id: self.uid,
-            groups: service.groups.clone(),
+            groups: identity::can_set_groups().then(|| service.groups.clone()),
             capabilities: (!all).then_some(service.capabilities),
         })
     }

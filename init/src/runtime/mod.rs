@@ -17,6 +17,7 @@
 //! | [`notify_socket`], [`control_socket`] | what services and clients say |
 //! | [`conditions`] | whether clock, route, name service and mounts are there |
 //! | [`devices`] | devices that come, the watchdog, the machine's addresses |
+//! | [`panic`] | a bug in init makes a fresh init |
 //! | [`publish`] | state files |
 //!
 //! Invariants: PID 1 parses nothing from the network, reads nothing that a service prints, never waits but for its
@@ -38,6 +39,7 @@ pub mod log_link;
 pub mod notify_socket;
 pub mod obey;
 pub mod options;
+pub mod panic;
 pub mod publish;
 pub mod queue;
 pub mod reap;

@@ -8,6 +8,7 @@ use nix::unistd::read;
 
 use super::clock;
 use super::event_loop::Runtime;
+use super::identity;
 use super::launch::{Launch, Launched};
 use super::log_link::{Origin, Pipes};
 use super::notify_socket::NotifySocket;
@@ -166,7 +167,11 @@ impl Runtime {
     fn user_of(&mut self, index: usize, service: &Service) -> Result<u32, String> {
         let own = nix::unistd::geteuid();
         let wanted = self.identities.of(service)?;
-        let uid = if own.is_root() { wanted } else { own.as_raw() };
+        let uid = if identity::can_become(wanted) {
+            wanted
+        } else {
+            own.as_raw()
+        };
         if uid != wanted {
             self.unfenced(index, "own user");
         }

@@ -23,6 +23,8 @@ pub(super) fn take_signals() -> io::Result<SignalFd> {
         Signal::SIGUSR2,
         Signal::SIGPWR,
     ] {
+        // Whoever started us may have ignored it: an ignored SIGCHLD would lose every exit status.
+        gokrazy_sys::process::reset_signal_action(signal as i32);
         set.add(signal);
     }
     set.thread_block()?;

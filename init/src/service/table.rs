@@ -85,7 +85,10 @@ pub fn relations(placed: &[Placed], known: &[&str]) -> Vec<Located> {
     for one in placed {
         for name in needs(&one.service) {
             if !by_name.contains_key(name) && !known.contains(&name) {
-                let message = format!("key `wait-for`: there is no service `{name}`");
+                let message = format!(
+                    "service `{}`: key `wait-for`: there is no service `{name}`",
+                    one.service.name
+                );
                 errors.push(Located {
                     line: one.line,
                     message,
@@ -94,7 +97,7 @@ pub fn relations(placed: &[Placed], known: &[&str]) -> Vec<Located> {
         }
         if waits_for_itself(one, &by_name) {
             let message = format!(
-                "key `wait-for`: `{}` waits for itself in a circle",
+                "service `{}`: key `wait-for`: waits for itself in a circle",
                 one.service.name
             );
             errors.push(Located {

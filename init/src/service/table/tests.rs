@@ -124,13 +124,13 @@ fn names_are_unique_and_relations_hold() {
     check(&service("a", "'service:known'"), &[]);
     check(
         &service("a", "'service:b'"),
-        &["1: key `wait-for`: there is no service `b`"],
+        &["1: service `a`: key `wait-for`: there is no service `b`"],
     );
     check(
         &(service("a", "'service:b'") + &service("b", "'service:a'")),
         &[
-            "1: key `wait-for`: `a` waits for itself in a circle",
-            "5: key `wait-for`: `b` waits for itself in a circle",
+            "1: service `a`: key `wait-for`: waits for itself in a circle",
+            "5: service `b`: key `wait-for`: waits for itself in a circle",
         ],
     );
 }
