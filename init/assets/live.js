@@ -7,9 +7,11 @@
     if (pulse.textContent !== text) pulse.textContent = text;
     pulse.classList.toggle("lost", lost);
   };
-  const fetchPage = async (url) => {
+  // The address bar may hold the password (http://gokrazy:…@host/), and fetch refuses to inherit it from there.
+  const here = (path) => location.origin + path;
+  const fetchPage = async (path) => {
     const options = { headers: { Accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(8000) };
-    const answer = await fetch(url, options);
+    const answer = await fetch(here(path), options);
     if (!answer.ok) throw new Error(String(answer.status));
     return new DOMParser().parseFromString(await answer.text(), "text/html");
   };
@@ -32,7 +34,7 @@
     clearTimeout(timer);
     if (document.hidden) return;
     try {
-      const page = await fetchPage(location.href);
+      const page = await fetchPage(location.pathname + location.search);
       for (const old of document.querySelectorAll("[data-live][id]")) {
         const fresh = page.getElementById(old.id);
         if (fresh) settle(old, fresh);
@@ -52,7 +54,7 @@
     if (document.hidden) { source?.close(); source = null; return; }
     if (source) return;
     log.replaceChildren();
-    source = new EventSource(log.dataset.follow);
+    source = new EventSource(here(log.dataset.follow));
     const add = (stream) => (event) => {
       const end = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
       const line = document.createElement("span");
@@ -70,7 +72,7 @@
   const wait = async (gone) => {
     try {
       await fetchPage("/");
-      if (gone) { location.replace("/"); return; }
+      if (gone) { location.replace(here("/")); return; }
     } catch { gone = true; }
     say(gone ? "waiting for the device" : "stopping services", false);
     setTimeout(wait, PERIOD, gone);

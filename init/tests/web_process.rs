@@ -328,7 +328,9 @@ fn a_run_folder_that_comes_late_is_noticed() {
 #[test]
 fn a_stale_socket_is_replaced_and_a_served_one_is_not() {
     let machine = Machine::new("stale");
-    drop(Web::start(&machine));
+    let killed = Web::start(&machine);
+    assert_eq!(ask_unix(&machine, "/").status, 200);
+    drop(killed);
     assert!(machine.folder.join("http.sock").exists());
     let first = Web::start(&machine);
     assert_eq!(ask_unix(&machine, "/").status, 200);

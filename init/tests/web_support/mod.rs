@@ -307,8 +307,8 @@ impl Answer {
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
-            let (key, value) = line.split_once(": ")?;
-            key.eq_ignore_ascii_case(name).then_some(value)
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
         })
     }
 }
@@ -321,7 +321,10 @@ pub(crate) fn ask(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> io::Result<Answer> {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: device\r\nConnection: close\r\n");
+    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if headers.iter().all(|(name, _)| *name != "Host") {
+        head.push_str("Host: device\r\n");
+    }
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -331,8 +334,21 @@ pub(crate) fn ask(
     stream.write_all(format!("{head}\r\n").as_bytes())?;
     stream.write_all(body)?;
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes)?;
+    let mut chunk = [0; 16 * 1024];
+    // Not every server closes when it is asked to, so a length that is told counts.
+    while !is_whole(&bytes) {
+        match stream.read(&mut chunk)? {
+            0 => break,
+            length => bytes.extend_from_slice(&chunk[..length]),
+        }
+    }
     parse(&bytes).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+fn is_whole(bytes: &[u8]) -> bool {
+    let told = |answer: &Answer| answer.header("content-length")?.parse::<usize>().ok();
+    parse(bytes)
+        .is_some_and(|answer| told(&answer).is_some_and(|length| answer.body.len() >= length))
 }
 
 fn parse(bytes: &[u8]) -> Option<Answer> {
