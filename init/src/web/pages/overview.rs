@@ -104,6 +104,7 @@ fn row(service: &Service, uptime: Option<Duration>) -> Markup {
                     (badge(status.state))
                     @if let Some(span) = since(status.since_ms, uptime) { " " span.sub.inline { "for " (span) } }
                     @if let Some(text) = &status.status_text { span.sub { (text) } }
+                    @if let Some(conditions) = &status.waiting_for { span.sub { "waits for " (conditions) } }
                 }
             }
             td.num data-label="Restarts" { (status.restarts) }

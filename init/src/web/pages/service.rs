@@ -26,6 +26,7 @@ pub fn service(service: &Service, snapshot: &Snapshot) -> Html<String> {
                     @if let Some(span) = since(status.since_ms, snapshot.uptime) { " " span.sub.inline { "for " (span) } }
                 }
                 @if let Some(text) = &status.status_text { dt { "It says" } dd { (text) } }
+                @if let Some(conditions) = &status.waiting_for { dt { "Waits for" } dd { code { (conditions) } } }
                 dt { "Command" } dd { code { (status.command) } }
                 @if let Some(program) = &status.diverted {
                     dt { "Diverted" } dd.warn { code { (program) } " until the next boot" }
@@ -36,8 +37,11 @@ pub fn service(service: &Service, snapshot: &Snapshot) -> Html<String> {
                 @if let Some(pid) = status.pid { dt { "Process" } dd { (pid) } }
                 @if let Some(uid) = status.uid { dt { "User id" } dd { (uid) } }
                 dt { "Memory" } dd { (memory(service)) }
+                @if status.critical { dt { "Critical" } dd { "an update is confirmed only while this is well" } }
+                @if let Some(fences) = &status.unfenced { dt { "Not fenced" } dd.warn { (fences) } }
             }
         }
+        (history(service, snapshot))
         (output(service))
     };
     let path = [(host(snapshot), "/"), (&*status.name, &*link)];
@@ -46,6 +50,24 @@ pub fn service(service: &Service, snapshot: &Snapshot) -> Html<String> {
         &path,
         &content,
     )
+}
+
+/// The last changes of state, newest first.
+fn history(service: &Service, snapshot: &Snapshot) -> Markup {
+    let changes = &service.status.history;
+    html! {
+        section.card #history data-live hidden[changes.is_empty()] {
+            h2 { "History" }
+            ol.history {
+                @for change in changes.iter().rev() {
+                    li {
+                        (badge(change.state)) " " (change.why)
+                        @if let Some(span) = since(change.at_ms, snapshot.uptime) { " " span.sub.inline { (span) " ago" } }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// What makes sense in the state that it is in.
