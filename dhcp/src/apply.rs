@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use gokrazy_netlink::Handle;
+use gokrazy_netlink::{Address, Handle};
 use nix::errno::Errno;
 
 use crate::plan::{Step, Target, steps};
@@ -32,6 +32,20 @@ pub fn reconcile(
         }
     }
     refused
+}
+
+/// Whether the kernel has all that it should have.
+pub fn is_complete(netlink: &mut Handle, interface: u32, target: &Target) -> bool {
+    let addresses = netlink.addresses(interface).unwrap_or_default();
+    let routes = netlink.routes(interface).unwrap_or_default();
+    let held = |wanted: &Address| addresses.iter().any(|held| held.address == wanted.address);
+    let lasts = |wanted: &Address| wanted.valid > 0;
+    target
+        .addresses
+        .iter()
+        .filter(|wanted| lasts(wanted))
+        .all(held)
+        && target.routes.iter().all(|route| routes.contains(route))
 }
 
 /// What is gone already, or there already, is as it should be.

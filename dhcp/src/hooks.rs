@@ -85,6 +85,7 @@ impl Hooks {
 
 fn start(text: &str, change: &Change) -> std::io::Result<Child> {
     let mut command = command(text);
+    command.args([change.reason, change.interface.as_str()]);
     if let Some(lease) = &change.lease {
         let document = Document::parse(&lease.render()).unwrap_or_default();
         command.envs(document.iter());
@@ -103,6 +104,7 @@ fn command(text: &str) -> Command {
         return Command::new(text);
     }
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(text);
+    // What follows the text is `$0`, then the arguments proper.
+    shell.arg("-c").arg(text).arg("dhcp");
     shell
 }

@@ -161,6 +161,17 @@ impl Client {
         plan::target(&wish(lease), self.index, self.metric, self.standing, left)
     }
 
+    /// Puts back what someone else removed.
+    pub(super) fn restore(&mut self, world: &mut World) {
+        let target = self.target(system::now());
+        if apply::is_complete(&mut world.netlink, self.index, &target) {
+            return;
+        }
+        let line = "someone removed what we configured; putting it back";
+        world.log.event(&self.name, line);
+        self.reconcile(world, None);
+    }
+
     /// Makes the kernel's state what it should be.
     pub(super) fn reconcile(&self, world: &mut World, former: Option<Ipv4Addr>) {
         let target = self.target(system::now());

@@ -115,11 +115,7 @@ impl Client {
         if self.reassert_at.is_some_and(|at| at <= now) {
             self.reassert_at = None;
             self.reasserted_at = Some(now);
-            world.log.event(
-                &self.name,
-                "someone removed what we configured; putting it back",
-            );
-            self.reconcile(world, None);
+            self.restore(world);
         }
         if self.machine.deadline().is_some_and(|at| at <= now) {
             self.on(Event::Deadline, world);

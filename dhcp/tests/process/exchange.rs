@@ -519,16 +519,16 @@ fn hooks_are_told_with_values_in_their_environment() {
     let net = Net::new();
     let server = net.server();
     let told = net.folder.join("told");
-    let command = format!(
-        "echo $reason $interface $address $dns >> {}",
-        told.display()
-    );
+    let command = format!("echo $1 $reason $2 $address $dns >> {}", told.display());
     let mut client = net.client(&["--conflict-check", "off", "--on-change", &command]);
     server.serve(&[&lease(3600)]);
     eventually(3, "the lease", || net.has("192.0.2.17"));
     client.terminate();
     let told = std::fs::read_to_string(told).unwrap();
-    assert_eq!(told, "bound veth0 192.0.2.17 192.0.2.53\nstopped veth0\n");
+    assert_eq!(
+        told,
+        "bound bound veth0 192.0.2.17 192.0.2.53\nstopped stopped veth0\n"
+    );
 }
 
 #[test]
