@@ -20,6 +20,7 @@ use crate::log::{Log, Verbosity};
 use crate::moment::{Moment, earlier};
 use crate::six::Cue;
 use crate::system::{self, Alarm};
+use crate::vlans::Vlans;
 use crate::world::{Outcome, World};
 
 /// How long the last runs of `--on-change` may take before we leave.
@@ -29,6 +30,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 struct Daemon {
     world: World,
     clients: Vec<Client>,
+    vlans: Vlans,
     monitor: Monitor,
     signals: SignalFd,
     alarm: Alarm,
@@ -63,6 +65,7 @@ pub fn run(config: Config) -> Result<u8> {
         Goal::Once(timeout) | Goal::Offer(timeout) => Some(system::now().after(timeout)),
     };
     let mut daemon = Daemon {
+        vlans: Vlans::read(&world),
         world,
         clients: Vec::new(),
         monitor,
@@ -238,6 +241,7 @@ impl Daemon {
     }
 
     fn on_link(&mut self, link: &Link) {
+        self.vlans.on_link(link, &mut self.world);
         let named = &self.world.config.interfaces;
         let wanted = links::is_wanted(link, named, system::is_wireless);
         let mac = links::mac(link);
@@ -335,6 +339,7 @@ impl Daemon {
             client.stop(&mut self.world);
         }
         self.clients.clear();
+        self.vlans.remove(&mut self.world);
         self.refresh_resolver();
         self.say_farewell();
     }

@@ -19,9 +19,9 @@ use crate::names;
 use crate::terms::{broadcast_of, is_host};
 
 /// Keys of the file.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "address", "gateway", "routes", "address6", "gateway6", "dns", "domain", "search", "mtu",
-    "dhcp",
+    "dhcp", "parent", "vlan",
 ];
 
 /// Whether leases are asked for beside what is fixed.
@@ -56,6 +56,8 @@ pub struct Fixed {
     pub mtu: Option<u16>,
     /// Whether leases are asked for too.
     pub dhcp: Dhcp,
+    /// The interface is a VLAN: its parent's name, and its id.
+    pub vlan: Option<(String, u16)>,
 }
 
 impl Fixed {
@@ -89,6 +91,7 @@ impl Fixed {
                 None | Some("yes") => Dhcp::Beside,
                 Some(other) => return Err(format!("key `dhcp` is `yes` or `no`, not {other:?}")),
             },
+            vlan: vlan(&document)?,
             address,
         };
         fixed.check()?;
@@ -165,6 +168,18 @@ fn network<T: std::str::FromStr>(
     }
 }
 
+fn vlan(document: &Document) -> Result<Option<(String, u16)>, String> {
+    let id: Option<u16> = document
+        .optional_as("vlan")
+        .map_err(|error| error.to_string())?;
+    match (document.get("parent"), id) {
+        (None, None) => Ok(None),
+        (Some(parent), Some(id @ 1..=4094)) => Ok(Some((parent.to_owned(), id))),
+        (_, Some(0 | 4095..)) => Err("`vlan` is from 1 to 4094".to_owned()),
+        (None, Some(_)) | (Some(_), None) => Err("`vlan` and `parent` go together".to_owned()),
+    }
+}
+
 fn name(document: &Document, key: &'static str) -> Result<Option<String>, String> {
     match document.get(key).filter(|text| !text.is_empty()) {
         None => Ok(None),
@@ -227,6 +242,13 @@ mod tests {
     }
 
     #[test]
+    fn a_vlan_has_a_parent() {
+        let fixed = Fixed::parse("parent=eth0\nvlan=10\n").unwrap();
+        assert_eq!(fixed.vlan, Some(("eth0".to_owned(), 10)));
+        assert_eq!(fixed.dhcp, Dhcp::Beside);
+    }
+
+    #[test]
     fn slips_are_named() {
         refused("adress=192.0.2.5/24\n", "unknown key `adress`");
         refused("address=192.0.2.5\n", "length of its prefix");
@@ -238,6 +260,8 @@ mod tests {
         refused("domain='a b'\n", "domain name");
         refused("mtu=10\n", "at least 68");
         refused("dhcp=maybe\n", "yes");
+        refused("vlan=10\n", "go together");
+        refused("vlan=4095\nparent=eth0\n", "from 1 to 4094");
         refused("nonsense\n", "line 1");
     }
 }

@@ -12,7 +12,7 @@
 //! | [`frame`], [`filter`] | packets around them, and which of those wake us; pure |
 //! | [`plan`], [`resolver`], [`links`] | the kernel state and the text of resolv.conf that follow; pure |
 //! | [`moment`] | time and chance as arguments; pure |
-//! | [`daemon`], [`client`], [`six`], [`world`] | the loop, one interface, what interfaces share |
+//! | [`daemon`], [`client`], [`six`], [`vlans`], [`world`] | the loop, one interface, VLANs, what interfaces share |
 //! | [`wire`], [`wire6`], [`apply`], [`publish`], [`store`], [`hooks`], [`log`], [`system`] | sockets, netlink, files, commands, clocks |
 
 pub mod apply;
@@ -41,6 +41,7 @@ pub mod six;
 pub mod store;
 pub mod system;
 pub mod terms;
+pub mod vlans;
 pub mod wire;
 pub mod wire6;
 pub mod world;

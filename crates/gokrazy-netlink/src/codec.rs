@@ -64,6 +64,15 @@ impl Builder {
     }
 }
 
+/// Attributes as the value of another one.
+pub fn nest(attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut builder = Builder { bytes: Vec::new() };
+    for (kind, value) in attributes {
+        builder.attribute(*kind, value);
+    }
+    builder.bytes
+}
+
 /// One received message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message<'a> {
@@ -152,6 +161,13 @@ mod tests {
                 (8, &77_u32.to_ne_bytes())
             ]
         );
+    }
+
+    #[test]
+    fn nested_attributes_are_read_back() {
+        let nested = nest(&[(1, b"vlan"), (2, &[7])]);
+        let read: Vec<_> = attributes(&nested).collect();
+        assert_eq!(read, [(1, &b"vlan"[..]), (2, &[7])]);
     }
 
     #[test]

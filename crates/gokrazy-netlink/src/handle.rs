@@ -9,7 +9,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
-use crate::codec::{Builder, messages, read_u32};
+use crate::codec::{Builder, messages, nest, read_u32};
 use crate::event::Event;
 use crate::types::{Address, Link, Route};
 
@@ -23,7 +23,11 @@ const ACK: u16 = libc::NLM_F_ACK as u16;
 const DUMP: u16 = libc::NLM_F_DUMP as u16;
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
 const REPLACE: u16 = libc::NLM_F_REPLACE as u16;
+const EXCLUSIVE: u16 = libc::NLM_F_EXCL as u16;
 const APPEND: u16 = libc::NLM_F_APPEND as u16;
+
+/// `IFLA_VLAN_ID` of `<linux/if_link.h>`.
+const IFLA_VLAN_ID: u16 = 1;
 
 /// A socket for requests.
 #[derive(Debug)]
@@ -119,6 +123,40 @@ impl Handle {
     pub fn set_mtu(&mut self, interface: u32, mtu: u32) -> io::Result<()> {
         self.change_link(interface, 0, |builder| {
             builder.attribute_u32(libc::IFLA_MTU, mtu);
+        })
+    }
+
+    /// Adds a VLAN interface called `name` with this id (1 to 4094) on the link `parent`.
+    ///
+    /// # Errors
+    /// The kernel's errno; `EEXIST` if the name is taken.
+    pub fn add_vlan(&mut self, parent: u32, name: &str, id: u16) -> io::Result<()> {
+        let flags = REQUEST | ACK | CREATE | EXCLUSIVE;
+        let data = nest(&[(IFLA_VLAN_ID, &id.to_ne_bytes())]);
+        let info = nest(&[
+            (libc::IFLA_INFO_KIND, b"vlan"),
+            (libc::IFLA_INFO_DATA, &data),
+        ]);
+        self.request(|sequence| {
+            let mut builder = Builder::new(libc::RTM_NEWLINK, flags, sequence, &[0; 16]);
+            builder
+                .attribute_u32(libc::IFLA_LINK, parent)
+                .attribute(libc::IFLA_IFNAME, &[name.as_bytes(), &[0]].concat())
+                .attribute(libc::IFLA_LINKINFO, &info);
+            builder.finish()
+        })
+    }
+
+    /// Removes a software interface.
+    ///
+    /// # Errors
+    /// The kernel's errno; `ENODEV` if there is none.
+    pub fn delete_link(&mut self, interface: u32) -> io::Result<()> {
+        let mut body = vec![0; 4];
+        body.extend(interface.to_ne_bytes());
+        body.extend([0; 8]);
+        self.request(|sequence| {
+            Builder::new(libc::RTM_DELLINK, REQUEST | ACK, sequence, &body).finish()
         })
     }
 

@@ -296,3 +296,48 @@ fn a_slip_in_fixed_settings_leaves_the_machine_reachable() {
         client.log()
     );
 }
+
+/// On a kernel without VLANs, the line that says so is what is looked for.
+#[test]
+fn a_vlan_is_made_and_removed() {
+    let net = Net::new();
+    let config = net.folder.join("config");
+    std::fs::create_dir_all(&config).unwrap();
+    let text = "parent=veth0\nvlan=10\naddress=198.51.100.5/24\n";
+    #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+    std::fs::write(config.join("lan10"), text).unwrap();
+    let folder = config.display().to_string();
+    let trial = "link add link veth0 name trial type vlan id 9";
+    let supported = net
+        .in_client("ip")
+        .args(trial.split(' '))
+        .output()
+        .unwrap()
+        .status
+        .success();
+    let server = net.server();
+    let mut client = net.client(&[
+        "--interface",
+        "lan10",
+        "--config-dir",
+        &folder,
+        OFF[0],
+        OFF[1],
+    ]);
+    server.serve(&[&lease(3600)]);
+    eventually(5, "the parent's address", || net.has("192.0.2.17"));
+    if supported {
+        eventually(5, "the VLAN's address", || {
+            net.ip("-4 addr show").contains("198.51.100.5/24")
+        });
+        assert!(
+            net.ip("-d link show lan10")
+                .contains("vlan protocol 802.1Q id 10")
+        );
+    } else {
+        let line = "lan10: make VLAN 10 on veth0: Operation not supported";
+        assert_eq!(client.log().matches(line).count(), 1, "{}", client.log());
+    }
+    client.terminate();
+    assert!(!net.ip("link show").contains("lan10"));
+}

@@ -1,0 +1,81 @@
+//! VLAN interfaces that fixed settings ask for: made when their parent is there, removed when we stop.
+
+use std::fs;
+
+use gokrazy_netlink::Link;
+use nix::errno::Errno;
+
+use crate::world::World;
+
+/// What is asked for, and what of it was made by us.
+#[derive(Debug, Default)]
+pub struct Vlans {
+    wanted: Vec<Vlan>,
+    made: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Vlan {
+    name: String,
+    parent: String,
+    id: u16,
+}
+
+impl Vlans {
+    /// Reads what the configuration folder asks for.
+    pub fn read(world: &World) -> Self {
+        let entries = fs::read_dir(&world.config.config_dir).into_iter().flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let named = &world.config.interfaces;
+        let managed = |name: &String| named.is_empty() || named.contains(name);
+        let vlan = |name: String| {
+            let (parent, id) = world.fixed(&name)?.vlan?;
+            Some(Vlan { name, parent, id })
+        };
+        Self {
+            wanted: names.filter(managed).filter_map(vlan).collect(),
+            made: Vec::new(),
+        }
+    }
+
+    /// A link is there: makes what is asked for on it; what cannot be made is told of once.
+    pub fn on_link(&mut self, link: &Link, world: &mut World) {
+        let made = &mut self.made;
+        self.wanted.retain(|vlan| {
+            if vlan.parent != link.name {
+                return true;
+            }
+            match world.netlink.add_vlan(link.index, &vlan.name, vlan.id) {
+                Ok(()) => {
+                    let line = format!("made VLAN {} on {}", vlan.id, vlan.parent);
+                    world.log.event(&vlan.name, line);
+                    made.push(vlan.name.clone());
+                    // A VLAN has no carrier while its parent is down.
+                    if !link.is_up()
+                        && let Err(error) = world.netlink.set_up(link.index)
+                    {
+                        world.log.event(&link.name, format!("set up: {error}"));
+                    }
+                }
+                Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {}
+                Err(error) => {
+                    let line = format!("make VLAN {} on {}: {error}", vlan.id, vlan.parent);
+                    world.log.event(&vlan.name, line);
+                    return false;
+                }
+            }
+            true
+        });
+    }
+
+    /// Removes what was made.
+    pub fn remove(&mut self, world: &mut World) {
+        let links = world.netlink.links().unwrap_or_default();
+        let made = std::mem::take(&mut self.made);
+        for link in links.iter().filter(|link| made.contains(&link.name)) {
+            if let Err(error) = world.netlink.delete_link(link.index) {
+                world.log.event(&link.name, format!("remove: {error}"));
+            }
+        }
+    }
+}
