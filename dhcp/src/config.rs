@@ -54,7 +54,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["hostname", "client_id"])]
     pub anonymous: bool,
     /// Take a link-local address (RFC 3927) while no server answers
-    #[arg(long)]
+    #[arg(long, conflicts_with = "test")]
     pub link_local: bool,
     /// Give leases back on exit
     #[arg(long, conflicts_with = "short-lived")]
@@ -251,6 +251,7 @@ mod tests {
             &["--anonymous", "--hostname", "x"],
             &["--anonymous", "--client-id", "duid"],
             &["--once", "--release"],
+            &["--test", "--link-local"],
             &["--conflict-check", "sometimes"],
             &["--interface", ""],
             &["--interface", "a/b"],

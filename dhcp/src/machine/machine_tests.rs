@@ -328,6 +328,12 @@ fn who_hides_remembers_nothing() {
     let mut script = Script::new(hidden, Memory::Lease(ADDRESS, None));
     script.on(Event::LinkUp);
     script.check(&["0 discover"]);
+    script.reply(Answer::Offer(terms(ADDRESS, SERVER, 1000)), SERVER);
+    script.reply(Answer::Ack(terms(ADDRESS, SERVER, 1000)), SERVER);
+    script.take();
+    script.on(Event::LinkDown);
+    script.on(Event::LinkUp);
+    script.check(&["0 discover"]);
 }
 
 #[test]

@@ -234,7 +234,8 @@ impl Machine {
             return self.discover(turn);
         }
         let end_is_ahead = |end: Option<Moment>| end.is_none_or(|end| end > turn.now);
-        match self.remembered {
+        // Who hides does not tell one network of the address that another one gave.
+        match self.remembered.filter(|_| self.profile.remember) {
             Some((address, end)) if end_is_ahead(end) => self.reboot(address, turn),
             Some(_) | None => self.discover(turn),
         }
