@@ -297,3 +297,120 @@ fn a_broken_table_stops_nobody_and_is_named() {
         "{console}"
     );
 }
+
+#[test]
+fn conditions_of_the_machine_hold_a_start_back() {
+    let mounted = std::env::temp_dir().join(format!("in-mount-{}", std::process::id()));
+    std::fs::create_dir_all(&mounted).unwrap();
+    let services = sh("clock", "exec sleep 1000", "wait-for = ['clock']")
+        + &sh("there", "exec sleep 1000", "wait-for = ['mount:/proc']")
+        + &sh(
+            "disk",
+            "exec sleep 1000",
+            &format!("wait-for = ['mount:{}']", mounted.display()),
+        );
+    // The clock file is there before init, and its word goes before the kernel's.
+    let run = std::env::temp_dir().join(format!("in-conditions-{}/run", std::process::id()));
+    let prepare = format!("echo synchronised=no > {}/clock", run.display());
+    let setup = common::Setup {
+        prepare: &prepare,
+        ..common::Setup::default()
+    };
+    let init = Init::start_with("conditions", &services, &setup);
+    init.until_state("there", "running");
+    assert_eq!(
+        (init.state("clock"), init.state("disk")),
+        ("waiting".to_owned(), "waiting".to_owned())
+    );
+    assert_eq!(
+        init.ctl(&["start", "clock"]).status.code(),
+        Some(0),
+        "it waits, as it was asked to"
+    );
+    common::write(&init.run_dir().join("clock"), "synchronised=yes\n");
+    init.until_state("clock", "running");
+    assert_eq!(init.state("disk"), "waiting");
+    assert_eq!(init.ctl(&["stop", "disk"]).status.code(), Some(0));
+    assert_eq!(init.state("disk"), "stopped");
+    std::fs::remove_dir_all(mounted).unwrap();
+}
+
+#[test]
+fn a_folder_of_tables_is_read_in_the_order_of_its_names() {
+    let mut init = Init::start("folder", "");
+    init.signal(Signal::SIGTERM);
+    init.wait();
+    let folder = init.folder.join("services.d");
+    std::fs::create_dir_all(&folder).unwrap();
+    common::write(&folder.join("10-a.toml"), &sh("a", "exit 0", ""));
+    common::write(
+        &folder.join("20-b.toml"),
+        &(sh("a", "exit 1", "") + &sh("b", "exit 0", "")),
+    );
+    common::write(&folder.join("30-c.toml"), "[[service]]\nname = ");
+    common::write(&folder.join("notes.txt"), "no table");
+    let run_dir = init.folder.join("run2");
+    let mut second = std::process::Command::new(env!("CARGO_BIN_EXE_init"))
+        .args(["--no-boot", "--services"])
+        .arg(&folder)
+        .arg("--run-dir")
+        .arg(&run_dir)
+        .arg("--home-dir")
+        .arg(init.folder.join("home"))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    init.until("both states", || {
+        let finished = |name: &str| {
+            let text =
+                std::fs::read_to_string(run_dir.join("service").join(name)).unwrap_or_default();
+            text.contains("state=finished")
+        };
+        (finished("a") && finished("b")).then_some(())
+    });
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(second.id().try_into().unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
+    let mut complaints = String::new();
+    std::io::Read::read_to_string(second.stderr.as_mut().unwrap(), &mut complaints).unwrap();
+    assert_eq!(second.wait().unwrap().code(), Some(0));
+    assert!(
+        complaints.contains("20-b.toml:1: name `a` is taken"),
+        "{complaints}"
+    );
+    assert!(complaints.contains("30-c.toml:2:"), "{complaints}");
+}
+
+#[test]
+fn wrong_usage_is_refused_before_anything_is_touched() {
+    let run = |words: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_init"))
+            .args(words)
+            .output()
+            .unwrap()
+    };
+    for words in [
+        &[
+            "--no-boot",
+            "--services",
+            "/nonexistent",
+            "--run-dir",
+            "/tmp/in-none",
+        ][..],
+        &["--no-boot", "--colour"],
+        &["--no-boot", "--shutdown-timeout", "soon"],
+        &[],
+        &["ctl"],
+        &["ctl", "start"],
+    ] {
+        let output = run(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(!output.stderr.is_empty(), "{words:?}");
+    }
+    assert!(!std::path::Path::new("/tmp/in-none").exists());
+    for words in [&["--help"][..], &["--version"], &["ctl", "--help"]] {
+        assert_eq!(run(words).status.code(), Some(0), "{words:?}");
+    }
+}

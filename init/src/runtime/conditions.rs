@@ -10,13 +10,20 @@ use gokrazy_core::{paths, wait_for};
 use crate::service::condition::Condition;
 use crate::supervise::Moment;
 
-/// How often an awaited condition is looked at.
+/// How often an awaited condition is looked at in the first seconds, in which most come to hold.
 const PERIOD: Duration = Duration::from_millis(250);
+
+/// How often it is looked at later: a device without a network may wait for ever, and should rest meanwhile.
+const SLOW_PERIOD: Duration = Duration::from_secs(2);
+
+/// When the first seconds are over.
+const FIRST_SECONDS: Duration = Duration::from_secs(20);
 
 /// Looks at the machine's conditions.
 #[derive(Debug, Default)]
 pub struct Conditions {
     next_look: Option<Moment>,
+    awaited_since: Option<Moment>,
     next_lookup: Moment,
     /// Children that look up a name, which may take long.
     lookups: HashSet<u32>,
@@ -37,7 +44,11 @@ impl Conditions {
         online_name: &str,
         now: Moment,
     ) -> Vec<Condition> {
-        self.next_look = (!awaited.is_empty()).then(|| now.saturating_add(PERIOD));
+        self.awaited_since = (!awaited.is_empty()).then(|| self.awaited_since.unwrap_or(now));
+        self.next_look = self.awaited_since.map(|since| {
+            let first = now.saturating_sub(since) < FIRST_SECONDS;
+            now.saturating_add(if first { PERIOD } else { SLOW_PERIOD })
+        });
         let mut holding = Vec::new();
         for condition in awaited {
             let holds = match condition {

@@ -44,7 +44,7 @@ impl RustFile {
         self.path
             .components()
             .take_while(|part| {
-                !["src", "tests"]
+                !["src", "tests", "examples"]
                     .iter()
                     .any(|name| part.as_os_str() == *name)
             })
