@@ -44,7 +44,7 @@ impl RustFile {
         self.path
             .components()
             .take_while(|part| {
-                !["src", "tests", "examples"]
+                !["src", "tests", "examples", "fuzz"]
                     .iter()
                     .any(|name| part.as_os_str() == *name)
             })
