@@ -653,3 +653,26 @@ fn logs_are_downloaded_whole_or_in_part() {
     }
     assert!(get("/").contains("two"));
 }
+
+#[test]
+fn the_description_names_routes_that_are_there() {
+    let fixture = fixture("openapi");
+    let answer = fixture.ask("GET", "/api/v1/openapi.json", &[], "");
+    let document: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let mut routes = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let path = format!("/api/v1{}", path.replace("{name}", "hello"));
+            let status = fixture
+                .ask(&method.to_uppercase(), &path, &[], "")
+                .status
+                .as_u16();
+            assert!(
+                [200, 202, 204, 400].contains(&status),
+                "{method} {path}: {status}"
+            );
+            routes += 1;
+        }
+    }
+    assert_eq!(routes, 11);
+}

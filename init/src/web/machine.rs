@@ -100,19 +100,6 @@ impl Kernel {
         (three.len() == 3).then(|| three.join(" "))
     }
 
-    /// The board or machine, where init does not say it: from the device tree, else from DMI.
-    pub fn model(&self) -> Option<String> {
-        let candidates = [
-            self.proc.join("device-tree/model"),
-            self.sys.join("class/dmi/id/product_name"),
-        ];
-        candidates.iter().find_map(|path| {
-            let text = small_text(path).ok()?;
-            let text = text.trim_matches(|c: char| c.is_control() || c.is_whitespace());
-            (!text.is_empty()).then(|| text.to_owned())
-        })
-    }
-
     /// Memory of process `pid`; `None` once it is gone.
     pub fn process_memory(&self, pid: u32) -> Option<ProcessMemory> {
         let folder = self.proc.join(pid.to_string());
@@ -272,7 +259,7 @@ mod tests {
             sys: "/nonexistent".into(),
         };
         assert_eq!(kernel.memory(), Memory::default());
-        assert_eq!((kernel.uptime(), kernel.model()), (None, None));
+        assert_eq!(kernel.uptime(), None);
         assert_eq!(kernel.mounts(), []);
         assert_eq!(storage(Path::new("/nonexistent"), &[]), None);
     }

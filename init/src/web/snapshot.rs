@@ -151,8 +151,7 @@ impl Sources {
             names: machine::names(),
             model: model
                 .filter(|model| !model.is_empty())
-                .or_else(|| self.kernel.model())
-                .unwrap_or_default(),
+                .unwrap_or_else(gokrazy_core::model::model),
             boot,
             built: machine::modified(&self.etc_dir.join("build-id")),
             sbom_hash: self.sbom_hash(),
@@ -196,13 +195,8 @@ impl Sources {
     }
 
     fn sbom_hash(&self) -> String {
-        let path = self.etc_dir.join("sbom.json");
-        let find = || {
-            let document: serde_json::Value =
-                serde_json::from_reader(fs::File::open(&path).ok()?).ok()?;
-            document.get("sbom_hash")?.as_str().map(str::to_owned)
-        };
-        find().unwrap_or_default()
+        let sbom = gokrazy_core::sbom::read_sbom_from(&self.etc_dir.join("sbom.json"));
+        sbom.map_or_else(|_| String::new(), |sbom| sbom.hash)
     }
 }
 
@@ -333,12 +327,10 @@ mod tests {
     fn the_sbom_tells_its_hash_if_it_is_one() {
         let sources = sources("sbom");
         assert_eq!(sources.sbom_hash(), "");
-        write(
-            &sources,
-            "sbom.json",
-            b"{\"sbom_hash\":\"de4d97b7\",\"sbom\":{}}",
-        );
-        assert_eq!(sources.sbom_hash(), "de4d97b7");
+        let hash = "de4d97b7".repeat(8);
+        let document = format!("{{\"sbom_hash\":\"{hash}\",\"sbom\":{{}}}}");
+        write(&sources, "sbom.json", document.as_bytes());
+        assert_eq!(sources.sbom_hash(), hash);
         write(&sources, "sbom.json", b"[");
         assert_eq!(sources.sbom_hash(), "");
         fs::remove_dir_all(&sources.run_dir).unwrap();
