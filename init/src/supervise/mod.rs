@@ -38,7 +38,7 @@ pub mod registry;
 mod shutdown;
 
 #[cfg(test)]
-mod random;
+mod tests;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use crate::supervise::Moment;
 use crate::supervise::ending::Ending;
 use crate::supervise::notify::Notice;
 use crate::supervise::phase::{Action, Event, Phase};
-use crate::supervise::random::Random;
+use crate::supervise::tests::Random;
 
 const PID: u32 = 77;
 

@@ -9,7 +9,7 @@ use crate::service::{Role, Service, Start};
 use crate::supervise::Moment;
 use crate::supervise::ending::Ending;
 use crate::supervise::phase::{Action, Event};
-use crate::supervise::random::Random;
+use crate::supervise::tests::Random;
 
 fn at(ms: u64) -> Moment {
     Duration::from_millis(ms)
