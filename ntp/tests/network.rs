@@ -217,7 +217,7 @@ fn servers_of_a_lease_come_first_and_are_noticed_when_they_change() {
 }
 
 #[test]
-fn four_servers_give_the_time_within_a_second_of_the_start() {
+fn four_servers_give_the_time_long_before_their_bursts_are_over() {
     alone("quick", |name| {
         let servers: Vec<Server> = (0..4).map(|_| Server::lying(0.0)).collect();
         let args: Vec<&str> = servers
@@ -233,5 +233,36 @@ fn four_servers_give_the_time_within_a_second_of_the_start() {
             started.elapsed()
         );
         assert_eq!(daemon.corrections("step").len(), 1);
+    });
+}
+
+#[test]
+fn a_query_for_a_name_without_an_address_says_so() {
+    alone("query", |_| {
+        name_server(Vec::new(), 0);
+        let ntp = Command::new(env!("CARGO_BIN_EXE_ntp"))
+            .args(["--query", "nowhere.example"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ntp.stderr).to_string();
+        assert_eq!(ntp.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("nowhere.example") && said.contains("no address"),
+            "{said}"
+        );
+    });
+}
+
+/// In a network of its own, since a route that comes to the machine's is a reason to wake.
+#[test]
+fn at_rest_it_sleeps() {
+    alone("rest", |name| {
+        let server = Server::lying(0.0);
+        let daemon = Setup::new(name).start(&["--server", &server.address]);
+        until("burst", 20, || server.requests().len() >= 4);
+        thread::sleep(Duration::from_secs(1));
+        let before = daemon.wakeups();
+        thread::sleep(Duration::from_secs(15));
+        assert!(daemon.wakeups() - before <= 1);
     });
 }

@@ -63,7 +63,6 @@ fn a_query_that_fails_says_why_and_exits_1() {
         (silent.address.as_str(), "no answer within 2 s"),
         (unsynchronised.address.as_str(), "not synchronised"),
         ("127.0.0.1:1", "nobody listens there"),
-        ("no-such-host.invalid", "no address"),
     ] {
         let output = ntp(&["--query", server]);
         let said = String::from_utf8_lossy(&output.stderr).to_string();
