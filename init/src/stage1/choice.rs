@@ -78,11 +78,17 @@ pub(super) fn condemned(table: &Table, slot: SlotName) -> Table {
 ///
 /// The reasons of this boot say more than the table; after a restart for the other kernel only the table is left.
 pub(super) fn fallback(table: &Table, started: SlotName, reasons: &[String]) -> Option<String> {
-    if !reasons.is_empty() {
-        return Some(reasons.join("; "));
-    }
     let other = started.other();
-    (table.state(other) == SlotState::Bad).then(|| format!("slot {other} did not come up"))
+    let told = reasons
+        .iter()
+        .any(|reason| reason.starts_with(&format!("slot {other}: ")));
+    let from_table = (table.state(other) == SlotState::Bad && !told)
+        .then(|| format!("slot {other} did not come up"));
+    let all: Vec<String> = from_table
+        .into_iter()
+        .chain(reasons.iter().cloned())
+        .collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 #[cfg(test)]
@@ -212,6 +218,11 @@ mod tests {
         assert_eq!(
             fallback(&table, SlotName::B, &reasons),
             Some(reasons[0].clone())
+        );
+        let untold = ["tell the firmware: no config.txt".to_owned()];
+        assert_eq!(
+            fallback(&table, SlotName::B, &untold),
+            Some("slot a did not come up; tell the firmware: no config.txt".to_owned())
         );
         assert_eq!(fallback(&both_good(), SlotName::A, &[]), None);
     }
