@@ -8,7 +8,7 @@ use crate::paths;
 
 /// The id of this device: the first valid one of `/perm/machine-id` and `/etc/machine-id`.
 ///
-/// `None` on a device that has no id yet, which is so only before [`crate::boot`] has run.
+/// `None` on a device that has no id yet, which is so only before [`crate::boot()`] has run.
 pub fn machine_id() -> Option<String> {
     machine_id_of(&[
         Path::new(paths::PERM_MACHINE_ID),
