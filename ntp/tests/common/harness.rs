@@ -3,6 +3,7 @@
 //! The clock is `clock.c`, preloaded: no test can set the machine's.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -23,26 +24,36 @@ pub(crate) fn until(what: &str, seconds: u64, mut condition: impl FnMut() -> boo
     }
 }
 
-/// The stand-in for the clock, compiled once.
+/// The stand-in for the clock, compiled once for each version of its source.
 pub(crate) fn clock_library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/clock.c");
-        let name = format!("clock-{}.so", std::process::id());
-        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let status = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-            .arg(&library)
-            .arg(source)
-            .args(["-ldl", "-lm", "-lpthread"])
-            .status();
-        let built = status.is_ok_and(|status| status.success());
-        assert!(
-            built,
-            "the stand-in clock needs a C compiler: apt-get install gcc libc6-dev"
-        );
+        let mut hasher = DefaultHasher::new();
+        fs::read(&source).unwrap().hash(&mut hasher);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let library = folder.join(format!("clock-{:016x}.so", hasher.finish()));
+        if !library.exists() {
+            // Several test programs may be here at once: each builds its own, and the last to finish stays.
+            let built = folder.join(format!("clock-{}.so", std::process::id()));
+            compile(&source, &built);
+            fs::rename(built, &library).unwrap();
+        }
         library
     })
+}
+
+fn compile(source: &Path, library: &Path) {
+    let status = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+        .args([library, source])
+        .args(["-ldl", "-lm", "-lpthread"])
+        .status();
+    let built = status.is_ok_and(|status| status.success());
+    assert!(
+        built,
+        "the stand-in clock needs a C compiler: apt-get install gcc libc6-dev"
+    );
 }
 
 /// A running daemon, its folders and what it said.
