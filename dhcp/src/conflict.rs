@@ -90,6 +90,15 @@ pub enum Verdict {
     Conflict,
 }
 
+/// Which packets of others matter to a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// The address is being tried: claims to it, and probes for it.
+    Trying(Ipv4Addr),
+    /// It is ours: claims alone, since the kernel answers probes.
+    Holding(Ipv4Addr),
+}
+
 impl Claim {
     /// Begins to try `address`; with [`Check::Off`] it is free at once.
     pub fn try_out(address: Ipv4Addr, check: Check, now: Moment, chance: &mut dyn Chance) -> Self {
@@ -120,6 +129,14 @@ impl Claim {
     /// The address.
     pub fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// What it must hear of.
+    pub fn watch(&self) -> Watch {
+        match self.phase {
+            Phase::Probing { .. } => Watch::Trying(self.address),
+            Phase::Announcing { .. } | Phase::Watching => Watch::Holding(self.address),
+        }
     }
 
     /// When [`Claim::on_deadline`] has something to do.

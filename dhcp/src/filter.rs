@@ -4,9 +4,9 @@
 //! What passes is still checked in full by `frame` and `message`: a filter is a bouncer, not a judge.
 //! Both work on what a `SOCK_DGRAM` packet socket sees: packets without their link-layer header.
 
-use std::net::Ipv4Addr;
-
 use gokrazy_sys::packet::Instruction;
+
+use crate::conflict::Watch;
 
 /// `BPF_LD | BPF_W | BPF_ABS` and its smaller and indexed kin.
 const LOAD_WORD: u16 = 0x20;
@@ -74,9 +74,10 @@ pub fn reply6(xid: [u8; 3]) -> Vec<Instruction> {
     ]
 }
 
-/// Lets through ARP packets of others that claim `address` or probe for it.
-pub fn claims(address: Ipv4Addr, mac: [u8; 6]) -> Vec<Instruction> {
+/// Lets through ARP packets of others that claim the address watched, or also probe for it while it is being tried.
+pub fn claims(watch: Watch, mac: [u8; 6]) -> Vec<Instruction> {
     let [a, b, c, d, e, f] = mac;
+    let (Watch::Trying(address) | Watch::Holding(address)) = watch;
     let address = u32::from(address);
     let mut program = Vec::with_capacity(16);
     // Our own packets, echoed by a bridge.
@@ -93,6 +94,10 @@ pub fn claims(address: Ipv4Addr, mac: [u8; 6]) -> Vec<Instruction> {
     program.push(plain(LOAD_WORD, 14));
     program.push(jump(JUMP_EQUAL, address, 0, 1));
     program.push(plain(RETURN, WHOLE));
+    if let Watch::Holding(_) = watch {
+        program.push(plain(RETURN, 0));
+        return program;
+    }
     program.push(jump(JUMP_EQUAL, 0, 1, 0));
     program.push(plain(RETURN, 0));
     program.extend(equals((LOAD_WORD, 24, address)));
@@ -124,6 +129,8 @@ fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Instruction {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::frame::{Arp, wrap};
 
@@ -227,10 +234,14 @@ mod tests {
 
     #[test]
     fn claims_by_others_pass_and_nothing_else() {
-        let program = claims(ADDRESS, MAC);
+        let program = claims(Watch::Trying(ADDRESS), MAC);
+        let holding = claims(Watch::Holding(ADDRESS), MAC);
         let other = [2, 0, 0, 0, 0, 8];
         assert!(run(&program, &Arp::probe(other, ADDRESS).encode()));
         assert!(run(&program, &Arp::announcement(other, ADDRESS).encode()));
+        assert!(run(&holding, &Arp::announcement(other, ADDRESS).encode()));
+        assert!(!run(&holding, &Arp::announcement(MAC, ADDRESS).encode()));
+        assert!(!run(&holding, &Arp::probe(other, ADDRESS).encode()));
         assert!(!run(&program, &Arp::announcement(MAC, ADDRESS).encode()));
         let elsewhere = Ipv4Addr::new(192, 0, 2, 99);
         assert!(!run(&program, &Arp::probe(other, elsewhere).encode()));

@@ -10,7 +10,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::conflict::{Check, Claim, Step, Verdict};
+use crate::conflict::{Check, Claim, Step, Verdict, Watch};
 use crate::frame::Arp;
 use crate::moment::{Chance, Moment};
 
@@ -75,9 +75,9 @@ impl LinkLocal {
     }
 
     /// The address that ARP must be watched for.
-    pub fn claimed(&self) -> Option<Ipv4Addr> {
+    pub fn claimed(&self) -> Option<Watch> {
         match &self.state {
-            State::Trying(claim) | State::Held(claim) => Some(claim.address()),
+            State::Trying(claim) | State::Held(claim) => Some(claim.watch()),
             State::Resting | State::Waiting(_) => None,
         }
     }
@@ -195,7 +195,7 @@ mod tests {
         machine.search(Moment::from_secs(0));
         for round in 1..=11_u64 {
             let (at, address) = taken(&mut machine);
-            assert_eq!(machine.claimed(), Some(address));
+            assert_eq!(machine.claimed(), Some(Watch::Holding(address)));
             let now = Moment::from_secs(at);
             let rival = Arp::announcement(OTHER, address);
             let defence = Action::Arp(Arp::announcement(MAC, address));

@@ -15,6 +15,7 @@ use nix::sys::socket::{
     sockopt,
 };
 
+use crate::conflict::Watch;
 use crate::filter;
 use crate::frame::{self, Arp, CLIENT_PORT, Checksum, SERVER_PORT};
 
@@ -29,7 +30,7 @@ pub struct Wire {
     interface: u32,
     mac: [u8; 6],
     replies: Ear<u32>,
-    claims: Ear<Ipv4Addr>,
+    claims: Ear<Watch>,
     unicast: Option<OwnedFd>,
 }
 
@@ -94,18 +95,17 @@ impl Wire {
         self.replies.listen(xid, &filter, open)
     }
 
-    /// Listens to claims on `address`, or to none.
+    /// Listens to the claims that `watch` names, or to none.
     ///
     /// # Errors
     /// The errno of opening or filtering the socket.
-    pub fn watch(&mut self, address: Option<Ipv4Addr>) -> io::Result<()> {
-        if self.claims.topic == address {
+    pub fn watch(&mut self, watch: Option<Watch>) -> io::Result<()> {
+        if self.claims.topic == watch {
             return Ok(());
         }
-        let filter =
-            address.map_or_else(filter::nothing, |address| filter::claims(address, self.mac));
+        let filter = watch.map_or_else(filter::nothing, |watch| filter::claims(watch, self.mac));
         let open = |filter: &[packet::Instruction]| open(packet::ARP, self.interface, filter);
-        self.claims.listen(address, &filter, open)
+        self.claims.listen(watch, &filter, open)
     }
 
     /// The descriptors to wait for.

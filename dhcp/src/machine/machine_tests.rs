@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::conflict::Check;
+use crate::conflict::{Check, Watch};
 use crate::message::{Answer, Reply};
 use crate::terms::Terms;
 
@@ -481,7 +481,7 @@ fn an_address_is_tried_before_use() {
     script.reply(Answer::Ack(terms(ADDRESS, SERVER, 1000)), SERVER);
     script.take();
     assert_eq!(script.machine.deadline(), Some(Moment::from_millis(200)));
-    assert_eq!(script.machine.claimed(), Some(ADDRESS));
+    assert_eq!(script.machine.claimed(), Some(Watch::Trying(ADDRESS)));
     script
         .until(1)
         .check(&["0 configure 192.0.2.17", "0 announce 192.0.2.17"]);

@@ -31,7 +31,7 @@ use std::net::Ipv4Addr;
 
 use self::send::blank;
 pub use self::vocabulary::{Action, Ending, Event, Memory, Profile, Reason, Route};
-use crate::conflict::{Claim, Step};
+use crate::conflict::{Claim, Step, Watch};
 use crate::exchange::{Continued, Exchange};
 use crate::frame::Arp;
 use crate::message::{Kind, Request};
@@ -152,9 +152,9 @@ impl Machine {
     }
 
     /// The address that ARP must be watched for, if any.
-    pub fn claimed(&self) -> Option<Ipv4Addr> {
+    pub fn claimed(&self) -> Option<Watch> {
         match &self.state {
-            State::Probing { claim, .. } => Some(claim.address()),
+            State::Probing { claim, .. } => Some(claim.watch()),
             State::NoLink | State::Stopped => None,
             State::Waiting(_)
             | State::Selecting(_)
@@ -162,7 +162,7 @@ impl Machine {
             | State::Rebooting { .. }
             | State::Bound
             | State::Renewing(_)
-            | State::Rebinding(_) => self.holding.as_ref().map(|holding| holding.claim.address()),
+            | State::Rebinding(_) => self.holding.as_ref().map(|holding| holding.claim.watch()),
         }
     }
 
