@@ -12,9 +12,10 @@ use gokrazy_sys::passing;
 
 use crate::ctl::{self, CtlArgs};
 use crate::logd::serve::{Folders, Server};
+use crate::runtime::keeper;
 use crate::runtime::options::{Mode, Options};
 use crate::runtime::panic;
-use crate::service::{LOG_KEEPER, is_name, values};
+use crate::service::{is_name, values};
 use crate::{machine, supervise_with};
 
 /// PID 1 of a gokrazy device, and a supervisor for containers and namespaces.
@@ -35,7 +36,7 @@ struct InitArgs {
     /// Folder of the services' homes.
     #[arg(long, value_name = "DIR", default_value = paths::PERM_HOME)]
     home_dir: PathBuf,
-    /// The program that keeps the logs; by default `logd` beside init, else init itself.
+    /// The program that keeps the logs; by default init itself under the name `logd`.
     #[arg(long, value_name = "PROGRAM")]
     logd: Option<PathBuf>,
     /// How long a shutdown may take before what still runs is killed.
@@ -56,8 +57,7 @@ enum Command {
 
 /// `init`: boots and supervises, only supervises, or asks a running init.
 pub fn init() -> ExitCode {
-    let name = std::env::args().next().unwrap_or_default();
-    if name.rsplit('/').next() == Some(LOG_KEEPER) {
+    if keeper::is_wanted() {
         return logd();
     }
     // The kernel hands over what it did not understand of its command line; none of it is for us.
@@ -151,6 +151,8 @@ struct LogdArgs {
 
 /// `logd`: keeps output.
 pub fn logd() -> ExitCode {
+    // Where it is init's own program, the kernel has named the process after that.
+    let _ = nix::sys::prctl::set_name(c"logd");
     let args = LogdArgs::parse();
     if !is_name(&args.name) {
         eprintln!(

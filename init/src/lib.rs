@@ -99,10 +99,17 @@ impl std::error::Error for SuperviseError {
 ///
 /// The process must have a single thread, and hands over SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 and
 /// SIGPWR, and all its children.
+/// Unless [`Options::logd`] names another, its program is run once more under the name `logd` to keep the logs; that
+/// process ends in here, so nothing that must happen once may stand before the call.
 ///
 /// # Errors
 /// What supervision cannot begin without; nothing that happens later ends it.
 pub fn supervise_services(services: Vec<Service>, options: Options) -> Result<End, SuperviseError> {
+    if keeper::is_wanted() {
+        let code = cli::logd();
+        let failed = code != std::process::ExitCode::SUCCESS;
+        std::process::exit(i32::from(failed));
+    }
     supervise(services, Vec::new(), options, Devices::default())
 }
 

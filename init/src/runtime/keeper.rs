@@ -45,13 +45,21 @@ pub fn service(options: &Options, log_dir: &Path) -> Service {
 }
 
 /// The program and, where it is init itself, the name by which it knows what to be.
+///
+/// By default it is: two processes of one program share its pages, and a container needs one file.
 fn program(wanted: Option<&Path>) -> (String, Option<String>) {
-    let init =
-        std::env::current_exe().unwrap_or_else(|_| PathBuf::from(paths::SYSTEM_BIN).join("init"));
-    let beside = wanted.map_or_else(|| init.with_file_name(LOG_KEEPER), Path::to_owned);
-    if beside.exists() || wanted.is_some() {
-        (beside.display().to_string(), None)
-    } else {
-        (init.display().to_string(), Some(LOG_KEEPER.to_owned()))
+    match wanted {
+        Some(program) => (program.display().to_string(), None),
+        None => {
+            let init = std::env::current_exe()
+                .unwrap_or_else(|_| PathBuf::from(paths::SYSTEM_BIN).join("init"));
+            (init.display().to_string(), Some(LOG_KEEPER.to_owned()))
+        }
     }
+}
+
+/// Whether this process was started to keep the logs, by a supervisor of the same program.
+pub fn is_wanted() -> bool {
+    let name = std::env::args().next().unwrap_or_default();
+    name.rsplit('/').next() == Some(LOG_KEEPER)
 }

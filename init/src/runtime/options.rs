@@ -23,7 +23,7 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// Folder of the services' homes.
     pub home_dir: PathBuf,
-    /// The program that keeps the logs; absent: `logd` beside init, else init itself.
+    /// The program that keeps the logs; absent: this program itself, under the name `logd`.
     pub logd: Option<PathBuf>,
     /// How long a shutdown may take before what still lives is killed.
     pub shutdown_limit: Duration,

@@ -1,0 +1,59 @@
+//! The library's face: an init of somebody's own.
+
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+#[test]
+fn a_custom_init_supervises_and_keeps_its_logs_itself() {
+    let built = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "gokrazy-init",
+            "--example",
+            "custom_init",
+        ])
+        .status();
+    assert!(built.is_ok_and(|status| status.success()));
+    let init = std::path::Path::new(env!("CARGO_BIN_EXE_init"));
+    let program = init.with_file_name("examples").join("custom_init");
+    let spawned = Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
+        .arg(&program)
+        .spawn();
+    let mut child = spawned
+        .unwrap_or_else(|error| panic!("unshare: {error}; apt-get install util-linux, as root"));
+    let ctl = |words: &[&str]| {
+        let output = Command::new(init)
+            .arg("ctl")
+            .args(words)
+            .args(["--run-dir", "/tmp/custom-init"])
+            .output();
+        output
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+            .unwrap_or_default()
+    };
+    let mut log = String::new();
+    for _ in 0..1500 {
+        log = ctl(&["logs", "greeter"]);
+        if log.contains("hello world") {
+            break;
+        }
+        sleep(Duration::from_millis(20));
+    }
+    assert!(log.contains("hello world"), "{log}");
+    assert!(ctl(&["status", "clock", "--json"]).contains("\"state\":\"running\""));
+    ctl(&["poweroff"]);
+    let mut ended = false;
+    for _ in 0..1500 {
+        ended = matches!(child.try_wait(), Ok(Some(status)) if status.success());
+        if ended {
+            break;
+        }
+        sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    assert!(ended);
+}
