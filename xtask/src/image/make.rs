@@ -12,11 +12,11 @@ use super::fat::BootFile;
 use super::gpt::{self, Mbr};
 use super::kernel::Kernel;
 use super::modules;
-use super::progress::Progress;
 use super::root::{self, Ingredients};
 use super::tree::{Content, Tree};
 use super::{Arguments, Board, Built, Loaded, Sizes, boot, catalogue, fat, password, write};
 use crate::packages::{self, Fetched};
+use crate::progress::Progress;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
 use crate::{build, digest, process};
@@ -80,7 +80,6 @@ pub(crate) fn image(
         password: password.text,
         password_file: password.path,
         hostname: loaded.config.hostname.get_ref().clone(),
-        board,
         sizes,
     })
 }

@@ -22,7 +22,6 @@ mod kernel;
 mod make;
 mod modules;
 mod password;
-mod progress;
 mod root;
 mod services;
 pub(crate) mod tree;
@@ -36,7 +35,7 @@ use serde::Deserialize;
 
 use self::config::Config;
 pub(crate) use self::gpt::root_id;
-use self::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::toolchain::Architecture;
 use crate::workspace::Workspace;
 
@@ -144,8 +143,6 @@ pub(crate) struct Built {
     pub(crate) password_file: PathBuf,
     /// The device's name.
     pub(crate) hostname: String,
-    /// The kind of machine.
-    pub(crate) board: Board,
     /// Sizes of its parts.
     pub(crate) sizes: Sizes,
 }
@@ -197,8 +194,12 @@ fn tell(built: &Built, progress: &Progress) {
         built.hostname,
         built.password_file.display()
     );
+    if write::is_device(&built.path) {
+        println!("next      put the card into the board and start it");
+        return;
+    }
     println!("next      `cargo xtask run` boots it here");
     println!(
-        "          `cargo xtask image --output /dev/CARD` or `dd if={path} of=/dev/CARD bs=4M conv=fsync` flashes it"
+        "          `cargo xtask image --output /dev/CARD` flashes it, as `dd if={path} of=/dev/CARD bs=4M conv=fsync` does"
     );
 }

@@ -15,8 +15,8 @@ use gokrazy_core::layout::{
 use gokrazy_core::slots::Table;
 
 use super::gpt::{self, Guid, Mbr};
-use super::progress::{Progress, human};
 use crate::process;
+use crate::progress::{Progress, human};
 
 /// Bytes of the data partition in the image; the first boot lets it grow to the card.
 const PERM_BYTES: u64 = 128 * 1024 * 1024;
@@ -104,7 +104,8 @@ fn check_folder(output: &Path) -> Result<()> {
     Ok(())
 }
 
-fn is_device(path: &Path) -> bool {
+/// Whether `path` is a card rather than a file.
+pub(crate) fn is_device(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
 }
 

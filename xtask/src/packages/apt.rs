@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use gokrazy_core::atomic::{self, Durability};
@@ -11,10 +13,14 @@ use super::lock::{Entry, Lock};
 use super::sources::{self, Source};
 use crate::image::Board;
 use crate::process;
+use crate::progress::Progress;
 use crate::setup::DEBIAN_KEYS;
 
 /// apt's own downloader: its proxies, its credentials, its check of the hash.
 const HELPER: &str = "/usr/lib/apt/apt-helper";
+
+/// Pause between two looks at a download.
+const FRAME: Duration = Duration::from_millis(100);
 
 /// Where an archive is looked for on hosts that are not Debian.
 const MIRROR_VARIABLE: &str = "GOKRAZY_DEBIAN_MIRROR";
@@ -52,17 +58,12 @@ pub(crate) fn resolve(folder: &Path, board: Board) -> Result<Lock> {
 /// It cannot be reached, or its hash is wrong.
 pub(crate) fn download(folder: &Path, board: Board, entry: &Entry, path: &Path) -> Result<()> {
     let root = Root::make(folder, board)?;
-    println!(
-        "fetching {} ({:.1} MB)",
-        entry.file,
-        entry.size as f64 / 1e6
-    );
     let mut command = root.tool(HELPER);
     command
         .args(["-o", "APT::Sandbox::User=", "download-file", &entry.uri])
         .arg(path)
         .arg(format!("SHA256:{}", entry.sha256));
-    if let Err(error) = process::capture(&mut command) {
+    if let Err(error) = watched(&mut command, entry, path) {
         let said = format!("{error:#}");
         // Of apt's many lines this is the one that says why.
         let why = said
@@ -74,6 +75,26 @@ pub(crate) fn download(folder: &Path, board: Board, entry: &Entry, path: &Path) 
         bail!("{} is not what the archive's index says", path.display());
     }
     Ok(())
+}
+
+/// Runs a download, and shows how much of the file is there.
+fn watched(command: &mut Command, entry: &Entry, path: &Path) -> Result<()> {
+    let progress = Progress::start();
+    let name = entry.file.split('_').next().unwrap_or(&entry.file);
+    progress.step(&format!("fetch {name}"), || {
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| process::capture(command));
+            while !worker.is_finished() {
+                let there = path.metadata().map_or(0, |metadata| metadata.len());
+                progress.bar(&format!("fetch {name}"), there, entry.size);
+                thread::sleep(FRAME);
+            }
+            match worker.join() {
+                Ok(done) => done.map(|_| ((), entry.size)),
+                Err(_) => bail!("the download's thread ended early"),
+            }
+        })
+    })
 }
 
 struct Root(PathBuf);
