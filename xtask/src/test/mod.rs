@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// What to run; without it everything.
     #[arg(value_enum, value_name = "LEVEL")]
     levels: Vec<Level>,
+    /// Of the machine tests only the scenarios whose name holds these words.
+    #[arg(long, value_name = "WORDS")]
+    only: Option<String>,
 }
 
 /// A kind of test, cheapest first.
@@ -49,12 +52,12 @@ impl Level {
         Self::Browser,
     ];
 
-    fn run(self, workspace: &Workspace, report: &mut Report) {
+    fn run(self, workspace: &Workspace, only: &str, report: &mut Report) {
         match self {
             Self::Style => style::run(workspace, report),
             Self::Pure => cargo::run(workspace, report, "unit tests", &["--lib", "--bins"]),
             Self::Process => process_tests(workspace, report),
-            Self::Machine => machine::run(workspace, report),
+            Self::Machine => machine::run(workspace, only, report),
             Self::Browser => browser::run(workspace, report),
         }
     }
@@ -68,7 +71,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let mut report = Report::new();
     let asked = |level: &Level| arguments.levels.is_empty() || arguments.levels.contains(level);
     for level in Level::ALL.into_iter().filter(asked) {
-        level.run(workspace, &mut report);
+        level.run(
+            workspace,
+            arguments.only.as_deref().unwrap_or_default(),
+            &mut report,
+        );
     }
     report.print();
     if report.failed() > 0 {

@@ -12,6 +12,8 @@ const EMULATED: &[(&str, &str)] = &[
         "QEMU answers no mailbox calls about the GPIO expander",
     ),
     ("pwrseq_simple", "that expander resets the wireless chip"),
+    ("leds-gpio", "one lamp hangs on that expander"),
+    ("raspberrypi-cpufreq", "QEMU's firmware names no clocks"),
     ("raspberrypi-clk", "QEMU's firmware names no clocks"),
     ("Command line:", "the words are options there"),
     ("command line:", "the words are options there"),

@@ -12,7 +12,7 @@ mod pi;
 mod slots;
 mod uefi;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use self::lab::Lab;
 use super::report::Report;
@@ -94,8 +94,8 @@ impl Steps<'_> {
     }
 }
 
-/// Plays all scenarios.
-pub(super) fn run(workspace: &Workspace, report: &mut Report) {
+/// Plays the scenarios whose name holds `only`.
+pub(super) fn run(workspace: &Workspace, only: &str, report: &mut Report) {
     report.title("machine: images in QEMU, which plays the firmware");
     let lan = match prepare(workspace) {
         Ok(lan) => lan,
@@ -105,7 +105,17 @@ pub(super) fn run(workspace: &Workspace, report: &mut Report) {
         "only a seed of this machine's own initialises a cold random pool",
         entropy::check(workspace),
     );
-    for scenario in SCENARIOS {
+    let mut chosen = SCENARIOS
+        .iter()
+        .filter(|scenario| scenario.name.contains(only))
+        .peekable();
+    if chosen.peek().is_none() {
+        report.case(
+            "a scenario is chosen",
+            Err(anyhow!("no scenario's name holds `{only}`")),
+        );
+    }
+    for scenario in chosen {
         report.title(scenario.name);
         if let Err(error) = play(workspace, &lan, scenario, report) {
             report.case(scenario.name, Err(error));
