@@ -103,7 +103,7 @@ const NEEDS: &[Need] = &[
     test("curl", "curl", "a request from a chosen address"),
     test("strace", "strace", "checks of what idle processes do"),
     test("chromium", "chromium", "the page in a browser"),
-    test("chromedriver", "chromium-driver", "leading the browser"),
+    test("chromium-driver", "chromedriver", "leading the browser"),
     file(
         "rustc-web",
         "/usr/bin/rustc",

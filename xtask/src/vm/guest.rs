@@ -15,9 +15,6 @@ use super::qemu::{self, Machine, Net, Run, Start};
 use crate::clock;
 use crate::process::line_of;
 
-/// What the played firmware adds to the command line: QEMU's Pi resets the moment its watchdog is armed.
-const EMULATED: &str = "gokrazy.watchdog=off";
-
 /// How often we look whether QEMU has ended.
 const PAUSE: Duration = Duration::from_millis(50);
 
