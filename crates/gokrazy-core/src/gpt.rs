@@ -206,13 +206,12 @@ fn guid_text(bytes: [u8; 16]) -> String {
     order.into_iter().map(part).collect()
 }
 
-/// Tables for tests.
 #[cfg(test)]
-pub(crate) mod sample {
+pub(crate) mod tests {
     use super::*;
 
     /// A disk's start as a partitioning tool writes it, with partitions from and to these sectors.
-    pub(crate) fn head(partitions: &[(u64, u64)], disk_sectors: u64) -> Vec<u8> {
+    pub(crate) fn sample_head(partitions: &[(u64, u64)], disk_sectors: u64) -> Vec<u8> {
         let mut entries = vec![0; ENTRIES_MAX];
         for ((first, last), entry) in partitions.iter().zip(entries.chunks_exact_mut(128)) {
             entry[..16].fill(0xAF);
@@ -239,14 +238,9 @@ pub(crate) mod sample {
         table.place(1, disk_sectors - 1, 2).unwrap();
         [vec![0; SECTOR], table.primary()].concat()
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     fn head() -> Vec<u8> {
-        sample::head(&[(2048, 4095)], 8192)
+        sample_head(&[(2048, 4095)], 8192)
     }
 
     #[test]

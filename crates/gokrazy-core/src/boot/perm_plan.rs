@@ -136,7 +136,7 @@ mod tests {
         const SECTORS: usize = 512;
         let rows = [(40, 63), (64, 95), (96, 127), (128, 150)];
         // The card is larger than the image, so the old backup is not at its end.
-        let mut before = crate::gpt::sample::head(&rows, 256);
+        let mut before = crate::gpt::tests::sample_head(&rows, 256);
         before.resize(SECTORS * 512, 0);
         let new = Table::parse(&before)
             .unwrap()
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_damaged_primary_is_mended_while_the_backup_is_the_only_whole_copy() {
         let rows = [(40, 63), (64, 95), (96, 127), (128, 150)];
-        let table = Table::parse(&crate::gpt::sample::head(&rows, 512)).unwrap();
+        let table = Table::parse(&crate::gpt::tests::sample_head(&rows, 512)).unwrap();
         let first = |whole| table_writes(&table, whole).unwrap()[0].0;
         assert_eq!((first(true), first(false)), (479, 1));
     }
@@ -176,7 +176,7 @@ mod tests {
         let disk_sectors = PERM_FIRST_LBA + 8 * 2048;
         let with = |first, last| {
             let rows = [(40, 63), (64, 95), (96, 127), (first, last)];
-            let head = crate::gpt::sample::head(&rows, disk_sectors);
+            let head = crate::gpt::tests::sample_head(&rows, disk_sectors);
             grown_table(&Table::parse(&head).unwrap(), disk_sectors).map(|(_, sectors)| sectors)
         };
         // Seven whole MiB and the backup fit.
