@@ -3,15 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-const DEVICE_TREE_MODEL: &str = "/proc/device-tree/model";
-const DMI: &str = "/sys/class/dmi/id";
+use crate::paths;
 
-/// The model: the device tree's, else the board's of DMI, else its vendor's, else `unknown model`.
+/// The model: the device tree's, else the board's of paths::DMI, else its vendor's, else `unknown model`.
 pub fn model() -> String {
-    let dmi = Path::new(DMI);
+    let dmi = Path::new(paths::DMI);
     let read = |path: &Path| fs::read(path).ok();
     choose(
-        read(Path::new(DEVICE_TREE_MODEL)).as_deref(),
+        read(Path::new(paths::DEVICE_TREE_MODEL)).as_deref(),
         read(&dmi.join("board_vendor")).as_deref(),
         read(&dmi.join("board_name")).as_deref(),
         read(&dmi.join("sys_vendor")).as_deref(),

@@ -166,3 +166,45 @@ pub const PROC_SELF_SETGROUPS: &str = "/proc/self/setgroups";
 
 /// The program of this process.
 pub const PROC_SELF_EXE: &str = "/proc/self/exe";
+
+/// Lives in memory, and is empty at boot.
+pub const RUN_ROOT: &str = "/run";
+
+/// Configuration that the image carries.
+pub const ETC: &str = "/etc";
+
+/// Pseudo-terminals.
+pub const DEV_PTS: &str = "/dev/pts";
+
+/// Shared memory (shm_overview(7)).
+pub const DEV_SHM: &str = "/dev/shm";
+
+/// The tree of control groups (cgroups(7)).
+pub const CGROUP: &str = "/sys/fs/cgroup";
+
+/// Controllers that the root control group has.
+pub const CGROUP_CONTROLLERS: &str = "/sys/fs/cgroup/cgroup.controllers";
+
+/// Controllers that its children may use.
+pub const CGROUP_SUBTREE: &str = "/sys/fs/cgroup/cgroup.subtree_control";
+
+/// What is mounted, in the older form.
+pub const PROC_MOUNTS: &str = "/proc/self/mounts";
+
+/// Kernel settings (sysctl(8)).
+pub const PROC_SYS: &str = "/proc/sys";
+
+/// Disks and partitions, by name.
+pub const SYS_CLASS_BLOCK: &str = "/sys/class/block";
+
+/// Leads to `/run`, for programs that know only the older name.
+pub const PERM_VAR_RUN: &str = "/perm/var/run";
+
+/// The board, as its device tree names it.
+pub const DEVICE_TREE_MODEL: &str = "/proc/device-tree/model";
+
+/// The machine, as its firmware names it.
+pub const DMI: &str = "/sys/class/dmi/id";
+
+/// The image's bill of materials (gokrazy's place).
+pub const SBOM_JSON: &str = "/etc/gokrazy/sbom.json";

@@ -4,8 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where the image carries it (gokrazy's place).
-pub const SBOM_JSON: &str = "/etc/gokrazy/sbom.json";
+use crate::paths;
 
 /// The bill of materials as it lies in the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +59,7 @@ impl std::error::Error for SbomError {
 /// # Errors
 /// [`SbomError`] if the image has none, or one without a hash.
 pub fn read_sbom() -> Result<Sbom, SbomError> {
-    read_sbom_from(Path::new(SBOM_JSON))
+    read_sbom_from(Path::new(paths::SBOM_JSON))
 }
 
 /// Reads the bill of materials at `path`.

@@ -24,7 +24,7 @@ const INIT: &str = "/gokrazy/init";
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 /// What the initramfs consists of; it is removed before the switch, for its memory would be lost otherwise.
-const INITRAMFS_CONTENT: [&str; 3] = ["/init", "/lib", "/etc"];
+const INITRAMFS_CONTENT: [&str; 3] = ["/init", "/lib", paths::ETC];
 
 /// Whether the root is an initramfs made for us.
 pub(super) fn is_initramfs() -> bool {
@@ -37,9 +37,9 @@ pub(super) fn is_initramfs() -> bool {
 pub(super) fn mount_early() -> Result<()> {
     for (kind, target) in [
         ("devtmpfs", paths::DEV),
-        ("proc", "/proc"),
-        ("sysfs", "/sys"),
-        ("tmpfs", "/run"),
+        ("proc", paths::PROC),
+        ("sysfs", paths::SYS),
+        ("tmpfs", paths::RUN_ROOT),
     ] {
         let flags = MsFlags::MS_NOSUID
             | if kind == "devtmpfs" {
@@ -120,7 +120,7 @@ fn prepare(device: &Path, release: &str) -> Result<()> {
 }
 
 fn switch(handover: &Handover) -> Result<std::convert::Infallible> {
-    for target in [paths::DEV, "/proc", "/sys", "/run"] {
+    for target in [paths::DEV, paths::PROC, paths::SYS, paths::RUN_ROOT] {
         let moved = format!("{NEW_ROOT}{target}");
         mount(
             Some(target),

@@ -20,7 +20,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dhcp", &["gokrazy-core", "gokrazy-netlink", "gokrazy-sys"]),
     ("ntp", &["gokrazy-core", "gokrazy-sys"]),
     ("randomd", &["gokrazy-core", "gokrazy-sys"]),
-    ("xtask", &["gokrazy-core", "web-password"]),
+    // An image's services are checked by the rules that its init will apply.
+    ("xtask", &["gokrazy-core", "gokrazy-init", "web-password"]),
 ];
 
 /// Packages of ours, as manifests name them.

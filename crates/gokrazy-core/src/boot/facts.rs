@@ -7,9 +7,6 @@ use super::plan::EarlyFacts;
 use crate::paths;
 use crate::slots::SlotName;
 
-const MOUNTS: &str = "/proc/self/mounts";
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
 /// What stage 1 handed over.
 #[derive(Debug, Default)]
 pub(super) struct FromStage1 {
@@ -20,7 +17,7 @@ pub(super) struct FromStage1 {
 
 pub(super) fn early() -> EarlyFacts {
     EarlyFacts {
-        mounted: mount_points(&fs::read_to_string(MOUNTS).unwrap_or_default()),
+        mounted: mount_points(&fs::read_to_string(paths::PROC_MOUNTS).unwrap_or_default()),
         host_name: fs::read_to_string(paths::ETC_HOSTNAME).ok(),
     }
 }
@@ -50,7 +47,7 @@ pub(super) fn build_id() -> String {
 }
 
 pub(super) fn boot_id() -> String {
-    read_word(BOOT_ID).unwrap_or_else(|| "unknown".to_owned())
+    read_word(paths::BOOT_ID).unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn read_word(path: &str) -> Option<String> {

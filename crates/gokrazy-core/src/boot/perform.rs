@@ -13,10 +13,7 @@ use nix::unistd::sethostname;
 
 use super::plan::Step;
 use super::problem;
-
-const CGROUP_CONTROLLERS: &str = "/sys/fs/cgroup/cgroup.controllers";
-const CGROUP_SUBTREE: &str = "/sys/fs/cgroup/cgroup.subtree_control";
-const PROC_SYS: &str = "/proc/sys";
+use crate::paths;
 
 /// Runs all steps; one that fails is noted, and the next one follows.
 pub(super) fn all(steps: &[Step], problems: &mut Vec<String>) {
@@ -49,7 +46,7 @@ fn perform(step: &Step) -> io::Result<()> {
             gokrazy_sys::loopback::interface_up(socket.as_fd(), "lo")
         }
         Step::Sysctl { key, value } => {
-            match write_kernel_file(&Path::new(PROC_SYS).join(key), value) {
+            match write_kernel_file(&Path::new(paths::PROC_SYS).join(key), value) {
                 // A kernel without the feature needs no setting for it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 result => result,
@@ -84,12 +81,12 @@ fn folder(path: &Path, mode: u32, owner: u32) -> io::Result<()> {
 
 /// Enables those of the controllers that the kernel has; one that is refused does not take the others along.
 fn controllers() -> io::Result<()> {
-    let available = fs::read_to_string(CGROUP_CONTROLLERS)?;
+    let available = fs::read_to_string(paths::CGROUP_CONTROLLERS)?;
     let wanted = available
         .split_ascii_whitespace()
         .filter(|name| ["cpu", "io", "memory", "pids"].contains(name));
     let results: Vec<_> = wanted
-        .map(|name| write_kernel_file(Path::new(CGROUP_SUBTREE), &format!("+{name}")))
+        .map(|name| write_kernel_file(Path::new(paths::CGROUP_SUBTREE), &format!("+{name}")))
         .collect();
     results.into_iter().collect()
 }

@@ -165,7 +165,7 @@ fn grow_file_system(node: &Path, ext4: Ext4) -> io::Result<()> {
 
 fn partition_sectors(node: &Path) -> io::Result<u64> {
     let name = node.file_name().unwrap_or_default();
-    let path: PathBuf = Path::new("/sys/class/block").join(name).join("size");
+    let path: PathBuf = Path::new(paths::SYS_CLASS_BLOCK).join(name).join("size");
     std::fs::read_to_string(path)?
         .trim()
         .parse()

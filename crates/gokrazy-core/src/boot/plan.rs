@@ -119,10 +119,10 @@ pub fn late() -> Vec<Step> {
         folder(paths::PERM_NTP, 0o755, NTP.id),
         folder(paths::PERM_LOG, 0o750, LOGD.id),
         folder(paths::PERM_HOME, 0o755, 0),
-        folder("/perm/var", 0o755, 0),
+        folder(paths::PERM_VAR, 0o755, 0),
         Step::Link {
-            path: "/perm/var/run".to_owned(),
-            target: "/run".to_owned(),
+            path: paths::PERM_VAR_RUN.to_owned(),
+            target: paths::RUN_ROOT.to_owned(),
         },
     ]
 }
@@ -135,14 +135,14 @@ fn mounts(facts: &EarlyFacts) -> Vec<Step> {
         options,
     };
     let all = [
-        mount("proc", "/proc", false, ""),
-        mount("sysfs", "/sys", false, ""),
-        mount("devtmpfs", "/dev", true, ""),
-        mount("tmpfs", "/run", false, "mode=0755"),
+        mount("proc", paths::PROC, false, ""),
+        mount("sysfs", paths::SYS, false, ""),
+        mount("devtmpfs", paths::DEV, true, ""),
+        mount("tmpfs", paths::RUN_ROOT, false, "mode=0755"),
         mount("tmpfs", "/tmp", false, "mode=1777"),
-        mount("devpts", "/dev/pts", true, "mode=0620,ptmxmode=0666"),
-        mount("tmpfs", "/dev/shm", false, "mode=1777"),
-        mount("cgroup2", "/sys/fs/cgroup", false, ""),
+        mount("devpts", paths::DEV_PTS, true, "mode=0620,ptmxmode=0666"),
+        mount("tmpfs", paths::DEV_SHM, false, "mode=1777"),
+        mount("cgroup2", paths::CGROUP, false, ""),
     ];
     let mut steps = Vec::new();
     for step in all {
@@ -152,7 +152,7 @@ fn mounts(facts: &EarlyFacts) -> Vec<Step> {
         if facts.mounted.iter().any(|known| known == target) {
             continue;
         }
-        if target.starts_with("/dev/") {
+        if [paths::DEV_PTS, paths::DEV_SHM].contains(&target) {
             steps.push(Step::Folder {
                 path: target.to_owned(),
                 mode: 0o755,
