@@ -475,25 +475,3 @@ fn requests_are_a_burst_and_then_polls_of_64_to_1024_s() {
     let first: Vec<i64> = gaps[3..9].iter().map(|gap| (gap * 1e3) as i64).collect();
     assert!(first.windows(2).any(|pair| pair[0] != pair[1]), "no jitter");
 }
-
-/// Prints what tuning needs: `cargo test -p gokrazy-ntp --test simulation -- --ignored --nocapture`.
-#[test]
-#[ignore = "prints, and asserts nothing"]
-fn tuning() {
-    for wander in [0.0, 1e-9, 1e-8, 3e-8] {
-        let mut all = Vec::new();
-        for seed in 1..=60 {
-            let mut world = World::new(seed, vec![Peer::default()], 1_000.0, 50e-6);
-            world.wander = wander;
-            all.push((error_between(&mut world, 900.0, 3_600.0), world.sent.len()));
-        }
-        let mean = all.iter().map(|x| x.0).sum::<f64>() / 60.0;
-        let worst = all.iter().map(|x| x.0).fold(0.0, f64::max);
-        let sent = all.iter().map(|x| x.1).sum::<usize>() / 60;
-        println!(
-            "wander {wander}: mean p95 {:.0} us, worst {:.0} us, {sent} requests",
-            mean * 1e6,
-            worst * 1e6
-        );
-    }
-}

@@ -1,6 +1,6 @@
 //! How steady ntp keeps a clock of 50 ppm error over a link of 5 ms ± 1 ms, and chrony beside it.
 //!
-//! `ntp/tests/steadiness.rs` measures, with the clock calls of both taken by a stand-in; here its numbers are read.
+//! `ntp/benches/steadiness.rs` measures, with the clock calls of both taken by a stand-in; here its numbers are read.
 
 use std::process::Command;
 
@@ -20,8 +20,7 @@ pub(super) fn measure(workspace: &Workspace, table: &mut Table) -> Result<()> {
     println!("ntp and chrony keep a clock each for half an hour");
     let mut command = Command::new("cargo");
     command
-        .args(["test", "-q", "-p", "gokrazy-ntp", "--test", "steadiness"])
-        .args(["--", "--ignored", "--nocapture"])
+        .args(["bench", "-q", "-p", "gokrazy-ntp", "--bench", "steadiness"])
         .current_dir(workspace.root());
     let output = process::capture(&mut command)?;
     let text = String::from_utf8_lossy(&output.stdout);

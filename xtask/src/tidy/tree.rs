@@ -44,7 +44,7 @@ impl RustFile {
         self.path
             .components()
             .take_while(|part| {
-                !["src", "tests", "examples", "fuzz"]
+                !["src", "tests", "benches", "examples", "fuzz"]
                     .iter()
                     .any(|name| part.as_os_str() == *name)
             })
