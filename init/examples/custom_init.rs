@@ -16,7 +16,9 @@ fn main() -> ExitCode {
         .user(User::Id(0))
         .env("NAME", "world");
     let options = Options {
-        run_dir: "/tmp/custom-init".into(),
+        run_dir: std::env::var_os("RUN_DIR")
+            .unwrap_or_else(|| "/tmp/custom-init".into())
+            .into(),
         ..Options::default()
     };
     match supervise_services(vec![clock, greeter], options) {

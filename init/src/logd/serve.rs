@@ -69,7 +69,8 @@ pub struct Server {
     epoll: Epoll,
     signals: SignalFd,
     init: Option<OwnedFd>,
-    inputs: HashMap<u64, Input>,
+    /// Boxed, since a map keeps room for twice what is in it.
+    inputs: HashMap<u64, Box<Input>>,
     keepers: HashMap<String, Keeper>,
     next: u64,
     buffer: Vec<u8>,
@@ -132,7 +133,7 @@ impl Server {
             is_kernel,
             name: name.to_owned(),
         };
-        self.inputs.insert(self.next, input);
+        self.inputs.insert(self.next, Box::new(input));
         self.next = self.next.saturating_add(1);
         if !self.keepers.contains_key(name) {
             let keeper = Keeper::new(&self.folders, name, limits);
