@@ -129,7 +129,8 @@ pub(crate) fn kernel_folder(slot: SlotName, files: &KernelFiles) -> Vec<BootFile
 
 /// systemd-boot at the place where UEFI looks on removable media, its settings, and the entry of `slot`.
 ///
-/// `+3` in the entry's name makes systemd-boot count attempts (Boot Loader Specification, "boot counting").
+/// The entry carries no count of attempts (`+3`, Boot Loader Specification, "boot counting"): the slot of a new image
+/// is good, and an entry that counts goes bad unless somebody takes the count off after a start that went well.
 pub(crate) fn uefi(
     architecture: Architecture,
     loader: PathBuf,
@@ -155,7 +156,7 @@ pub(crate) fn uefi(
             "timeout 0\nconsole-mode keep\n".to_owned(),
         ),
         text(
-            &format!("loader/entries/gokrazy-{slot}+3.conf"),
+            &format!("loader/entries/gokrazy-{slot}.conf"),
             format!(
                 "title gokrazy, slot {folder}\nlinux /{folder}/vmlinuz\ninitrd /{folder}/initramfs\n\
                  options {command_line}\n"
@@ -221,7 +222,7 @@ mod tests {
             [
                 "EFI/BOOT/BOOTAA64.EFI",
                 "loader/loader.conf",
-                "loader/entries/gokrazy-a+3.conf"
+                "loader/entries/gokrazy-a.conf"
             ]
         );
     }

@@ -2,8 +2,9 @@
 //!
 //! A thing under its own name is whole: it is made under another one and moved.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -28,7 +29,10 @@ impl Cache {
     /// # Errors
     /// The folder cannot be made.
     pub(crate) fn open(folder: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        fs::create_dir_all(&folder)
+            // A root in here holds the hash of the page's password.
+            .and_then(|()| fs::set_permissions(&folder, Permissions::from_mode(0o700)))
+            .with_context(|| format!("make {}", folder.display()))?;
         Ok(Self { folder })
     }
 

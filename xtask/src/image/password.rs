@@ -31,15 +31,13 @@ pub(crate) struct Password {
 impl Password {
     /// The text that web compares with.
     ///
-    /// The salt derives from name and password: it differs from device to device and from password to password, and
-    /// equal images stay equal.
+    /// The salt derives from the device's name alone, so that equal images stay equal: it stands in the hash for all
+    /// to read, and one that came from the password would let a guess be tried without Argon2's labour.
     ///
     /// # Errors
     /// The password cannot be one; the file is named.
     pub(crate) fn hash(&self, hostname: &str) -> Result<String> {
-        let seed = digest::of_bytes(
-            format!("salt of the web password\n{hostname}\n{}", self.text).as_bytes(),
-        );
+        let seed = digest::of_bytes(format!("salt of the web password\n{hostname}").as_bytes());
         let mut salt = [0; SALT_LENGTH];
         for (to, from) in salt.iter_mut().zip(seed.bytes()) {
             *to = from;
@@ -159,5 +157,19 @@ mod tests {
         assert_eq!(hash, password.hash("a").unwrap());
         assert_ne!(hash, password.hash("b").unwrap());
         assert!(hash.starts_with("$argon2id$"));
+    }
+
+    #[test]
+    fn the_salt_tells_nothing_of_the_password() {
+        let salt_of = |text: &str| {
+            let password = Password {
+                text: text.to_owned(),
+                path: PathBuf::new(),
+                cost: Cost::Random,
+            };
+            let hash = password.hash("a").unwrap();
+            hash.split('$').nth(4).unwrap().to_owned()
+        };
+        assert_eq!(salt_of("secret"), salt_of("another"));
     }
 }

@@ -152,6 +152,8 @@ fn fill(parts: &Parts<'_>, path: &Path) -> Result<()> {
         .write(true)
         .create(true)
         .truncate(true)
+        // The image holds the password's hash.
+        .mode(0o600)
         .open(path)
         .with_context(|| format!("create {}", path.display()))?;
     file.set_len(IMAGE_SECTORS * SECTOR_BYTES)
