@@ -2,7 +2,7 @@
 //!
 //! A thing under its own name is whole: it is made under another one and moved.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
