@@ -46,3 +46,27 @@ pub(crate) fn dispatch(command: Command) -> Result<()> {
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, accepted: bool) {
+        let words = ["cargo-xtask"].into_iter().chain(line.split_whitespace());
+        assert_eq!(Arguments::try_parse_from(words).is_ok(), accepted, "{line}");
+    }
+
+    #[test]
+    fn contradictory_and_unknown_flags_are_refused() {
+        check("run --keep", true);
+        check("run --keep --image x.img", false);
+        check("setup --check", true);
+        check("setup --check --update", false);
+        check("setup --check --toolchain rustup", false);
+        check("image --bord pi", false);
+        check("image --board toaster", false);
+        check("frobnicate", false);
+        check("", false);
+    }
+}

@@ -1,6 +1,6 @@
 //! `cargo xtask run`: boots an image in an emulated machine, with its page on loopback.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
     /// Go on with the disk of the last run instead of a fresh copy of the image.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "image")]
     keep: bool,
 }
 
@@ -44,22 +44,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     setup::ensure(Purpose::Run)?;
     check_port(arguments.http)?;
-    let (image, password) = match &arguments.image {
-        Some(image) => (image.clone(), None),
-        None => {
-            let built = image::build(workspace, &image_arguments(arguments.machine))?;
-            (built.path, Some(built.password))
-        }
-    };
     let folder = workspace
         .target()
         .join("vm")
         .join(format!("run-{}", word(arguments.machine)));
-    let disk_file = folder.join("disk.img");
-    let disk = match arguments.keep && disk_file.exists() {
-        true => Disk::existing(&disk_file),
-        false => Disk::flash(&image, &disk_file, 0)?,
-    };
+    let (disk, password) = disk(workspace, arguments, &folder.join("disk.img"))?;
     let setting = Setting {
         machine: arguments.machine,
         disk,
@@ -73,6 +62,30 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     };
     announce(arguments.http, password.as_deref());
     watch(&setting)
+}
+
+/// The disk to boot, and the password of its page if it was made just now.
+fn disk(
+    workspace: &Workspace,
+    arguments: &Arguments,
+    file: &Path,
+) -> Result<(Disk, Option<String>)> {
+    if arguments.keep {
+        if !file.exists() {
+            bail!(
+                "there is no disk of an earlier run at {}: leave out --keep",
+                file.display()
+            );
+        }
+        return Ok((Disk::existing(file), None));
+    }
+    match &arguments.image {
+        Some(image) => Ok((Disk::flash(image, file, 0)?, None)),
+        None => {
+            let built = image::build(workspace, &image_arguments(arguments.machine))?;
+            Ok((Disk::flash(&built.path, file, 0)?, Some(built.password)))
+        }
+    }
 }
 
 fn announce(port: u16, password: Option<&str>) {

@@ -29,7 +29,7 @@ const RUSTUP_PATIENCE: &str = "300";
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Tell what is missing and how to get it, and install nothing.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["toolchain", "update"])]
     check: bool,
     /// Compile for devices in this way from now on; without it rustup's way where it works.
     #[arg(long, value_enum)]
