@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use gokrazy_core::atomic::ReplaceError;
 use gokrazy_core::clock::ClockState;
 use gokrazy_core::paths;
@@ -18,6 +18,7 @@ use nix::sys::signalfd::SignalFd;
 
 use crate::action::{Action, Applied, Moment};
 use crate::args::Config;
+use crate::chance::{chance, nonce};
 use crate::clocks;
 use crate::filter::Sample;
 use crate::limits;
@@ -30,6 +31,7 @@ use crate::resolve::Resolver;
 use crate::server::ServerId;
 use crate::start::{discipline, set_from_memory, sources};
 use crate::store::Store;
+use crate::trusted::TrustedClock;
 use crate::wall::Mono;
 use crate::watch::{self, Watch};
 use crate::wire::{Answer, Pending};
@@ -46,6 +48,7 @@ const JUMP: u64 = 250_000_000;
 /// The daemon and all that it holds.
 struct Daemon {
     span: Span,
+    clock: TrustedClock,
     rtc: Option<PathBuf>,
     dhcp: bool,
     configured: Vec<Spec>,
@@ -73,28 +76,9 @@ struct Daemon {
 pub fn keep(config: &Config) -> Result<()> {
     let mut daemon = Daemon::start(config)?;
     while daemon.turn()? {}
-    daemon.save(clocks::moment());
+    daemon.save(daemon.clock.moment());
     log("ended");
     Ok(())
-}
-
-/// A number that nobody can guess.
-///
-/// # Errors
-/// The errno of `getrandom(2)`.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the shell is where chance is drawn"
-)]
-pub fn nonce() -> Result<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow!("draw a random number: {error}"))?;
-    Ok(u64::from_ne_bytes(bytes))
-}
-
-/// A number from 0 to 1; without chance, the middle.
-fn chance() -> f64 {
-    nonce().map_or(0.5, |number| (number >> 11) as f64 / (1_u64 << 53) as f64)
 }
 
 impl Daemon {
@@ -121,6 +105,7 @@ impl Daemon {
         ));
         let mut daemon = Self {
             span,
+            clock: TrustedClock::default(),
             rtc: config.rtc.clone(),
             dhcp: config.dhcp,
             configured: config.servers.clone(),
@@ -146,7 +131,7 @@ impl Daemon {
     /// One turn of the loop; false if it was the last.
     fn turn(&mut self) -> Result<bool> {
         let ready = self.wait()?;
-        let moment = clocks::moment();
+        let moment = self.clock.moment();
         // All answers are stamped with the same moment, before any of them costs time.
         let answers = self.receive(moment);
         if ready.ended {
@@ -175,8 +160,9 @@ impl Daemon {
                     self.machine
                         .on_sample(id, Sample { offset, ..sample }, moment)
                 }
-                Answer::Refused(refusal) => self.machine.on_refused(id, refusal, moment.now),
-                Answer::Nothing | Answer::Unreachable => Vec::new(),
+                Answer::Refused(refusal) => self.machine.on_refused(id, Some(refusal), moment),
+                Answer::Unreachable => self.machine.on_refused(id, None, moment),
+                Answer::Nothing => Vec::new(),
             };
             self.perform(actions)?;
         }
@@ -275,7 +261,10 @@ impl Daemon {
                 Action::Send(id, address) => {
                     self.pending.retain(|pending| pending.id != id);
                     match Pending::send(id, address, nonce()?) {
-                        Ok(pending) => self.pending.push(pending),
+                        Ok(mut pending) => {
+                            pending.moved(self.clock.owed());
+                            self.pending.push(pending);
+                        }
                         Err(error) => {
                             let now = clocks::monotonic();
                             queue.extend(self.machine.on_unsent(id, &error.to_string(), now));
@@ -289,7 +278,7 @@ impl Daemon {
                     queue.extend(self.machine.on_applied(
                         Applied::Step(offset),
                         result,
-                        clocks::moment(),
+                        self.clock.moment(),
                     ));
                 }
                 Action::Steer(steering) => {
@@ -297,7 +286,7 @@ impl Daemon {
                     queue.extend(self.machine.on_applied(
                         Applied::Steer(steering),
                         result,
-                        clocks::moment(),
+                        self.clock.moment(),
                     ));
                 }
                 Action::Publish(state) => self.publish(&state),
@@ -310,18 +299,20 @@ impl Daemon {
 
     fn resolve(&mut self, spec: Spec, queue: &mut VecDeque<Action>) {
         if self.resolver.start(spec.clone()).is_err() {
-            queue.extend(
-                self.machine
-                    .on_names(&spec, &[], clocks::moment(), chance()),
-            );
+            let moment = self.clock.moment();
+            queue.extend(self.machine.on_names(&spec, &[], moment, chance()));
         }
     }
 
     fn step(&mut self, offset: i64) -> io::Result<()> {
-        clocks::set(clocks::wall().shifted(offset))?;
+        if self.clock.step(offset)? {
+            log(
+                "the kernel granted the step and did not do it; counting it as done (is this a sandbox?)",
+            );
+        }
         self.stepped = self.stepped.saturating_add(offset);
         // Not what was asked for but what is: the baseline for jumps by others.
-        self.last = clocks::moment();
+        self.last = self.clock.moment();
         for pending in &mut self.pending {
             pending.moved(offset);
         }
@@ -330,7 +321,7 @@ impl Daemon {
 
     fn write_rtc(&mut self) {
         if let Some(path) = &self.rtc
-            && let Err(error) = clocks::write_rtc(path, clocks::wall())
+            && let Err(error) = clocks::write_rtc(path, self.clock.wall())
         {
             if error.kind() != io::ErrorKind::NotFound {
                 log(format_args!(

@@ -96,6 +96,11 @@ impl Filter {
         self.samples.clear();
     }
 
+    /// Whether it holds no sample.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
     /// What the server last said of leap seconds.
     pub fn leap(&self) -> Option<LeapIndicator> {
         self.samples.last().map(|(sample, _)| sample.leap)

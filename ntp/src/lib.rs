@@ -24,6 +24,7 @@
 
 pub mod action;
 pub mod args;
+pub mod chance;
 pub mod clocks;
 pub mod daemon;
 pub mod discipline;
@@ -42,6 +43,7 @@ pub mod select;
 pub mod server;
 pub mod start;
 pub mod store;
+pub mod trusted;
 pub mod votes;
 pub mod wall;
 pub mod watch;

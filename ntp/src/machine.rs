@@ -9,19 +9,21 @@
 //! ```
 //!
 //! Invariants:
-//! - no correction without an [`Agreement`] of more than half of all servers that speak or may yet speak;
+//! - no correction without an [`Agreement`](crate::select::Agreement) of more than half of all servers that speak or may yet speak;
 //! - `synchronised` is published only after the kernel has taken a correction ([`Machine::on_applied`]);
 //! - the machine never reads a clock and draws no random number: both come with the event.
 //!
 //! Who is asked when is [`crate::server`]'s, names are [`crate::names`]'s, and what a step may be [`crate::limits`]'s.
 //! Tested in a simulated world, by `tests/simulation.rs`.
 
+mod follow;
+
 use std::net::SocketAddr;
 
 use gokrazy_core::clock::ClockState;
 
 use crate::action::{Action, Applied, Moment, Steering};
-use crate::discipline::{Discipline, Verdict};
+use crate::discipline::Discipline;
 use crate::filter::Sample;
 use crate::limits::{self, Claim, History, Judgement};
 use crate::names::Spec;
@@ -29,7 +31,7 @@ use crate::packet::{Refusal, Span};
 use crate::poll::Poll;
 use crate::pool::Pool;
 use crate::report::{Earlier, Report};
-use crate::select::{Agreement, select};
+use crate::select::select;
 use crate::server::ServerId;
 use crate::wall::{Mono, SECOND};
 
@@ -115,10 +117,7 @@ impl Machine {
     pub fn on_deadline(&mut self, moment: Moment, chance: &mut dyn FnMut() -> f64) -> Vec<Action> {
         let mut actions = self.pool.due(moment.now, self.poll.exponent(), chance);
         self.discipline.advance(moment.now);
-        if self.phase == Phase::Deciding {
-            // The wait for a silent server may just have ended, and its vote with it.
-            self.decide(None, moment, &mut actions);
-        }
+        self.reconsider(moment, &mut actions);
         self.report
             .doubt(moment.now, self.discipline.drift_bound(), &mut actions);
         actions
@@ -133,11 +132,16 @@ impl Machine {
         jitter: f64,
     ) -> Vec<Action> {
         let mut actions = self.pool.resolved(spec, addresses, moment.now, jitter);
+        self.reconsider(moment, &mut actions);
+        actions
+    }
+
+    /// The wait for a silent server may just have ended, and its vote with it.
+    fn reconsider(&mut self, moment: Moment, actions: &mut Vec<Action>) {
         if self.phase == Phase::Deciding {
             self.discipline.advance(moment.now);
-            self.decide(None, moment, &mut actions);
+            self.decide(None, moment, actions);
         }
-        actions
     }
 
     /// The configured servers are others now, as after a DHCP lease.
@@ -155,12 +159,24 @@ impl Machine {
         self.pool.unsent(id, reason, now)
     }
 
-    /// A server answered with something other than the time.
-    pub fn on_refused(&mut self, id: ServerId, refusal: Refusal, now: Mono) -> Vec<Action> {
-        match refusal {
-            Refusal::Kiss(code) => self.pool.kissed(id, code, now, self.poll.exponent()),
-            _ => Vec::new(),
+    /// A server answered with something other than the time, or the network did in its place.
+    pub fn on_refused(
+        &mut self,
+        id: ServerId,
+        refusal: Option<Refusal>,
+        moment: Moment,
+    ) -> Vec<Action> {
+        if let Some(server) = self.pool.get(id) {
+            server.declined(refusal);
         }
+        let mut actions = match refusal {
+            Some(Refusal::Kiss(code)) => {
+                self.pool.kissed(id, code, moment.now, self.poll.exponent())
+            }
+            _ => Vec::new(),
+        };
+        self.reconsider(moment, &mut actions);
+        actions
     }
 
     /// A server's answer passed every check.
@@ -304,95 +320,5 @@ impl Machine {
         self.trouble = Trouble::None;
         let trusted = newest.filter(|(id, _)| truechimers.contains(id));
         self.follow(&agreement, sigma, trusted, moment, actions);
-    }
-
-    /// The offset is small: let it steer the kernel.
-    fn follow(
-        &mut self,
-        agreement: &Agreement,
-        sigma: f64,
-        newest: Option<(ServerId, Sample)>,
-        moment: Moment,
-        actions: &mut Vec<Action>,
-    ) {
-        match self.phase {
-            Phase::Settling { until } if moment.now >= until => self.phase = Phase::Running,
-            // Far away or coarse, and no contradiction: the rest of the burst may know better.
-            Phase::Deciding if agreement.bound > limits::STEP && self.pool.is_bursting() => return,
-            Phase::Deciding | Phase::Settling { .. } => {
-                self.discipline.settle(agreement.offset, sigma);
-                self.steer(agreement, actions);
-                return;
-            }
-            Phase::Running => {}
-        }
-        let Some((id, sample)) = newest else { return };
-        let sigma = self
-            .pool
-            .deviation(id, moment.now, self.discipline.reckoning());
-        let apart = sample.offset.saturating_sub(self.discipline.offset());
-        // What a server may honestly be off is bounded by its own claim; more is no bias.
-        if apart.unsigned_abs() <= sample.distance() {
-            self.pool.learn_bias(id, apart);
-        }
-        let offset = sample.offset.saturating_sub(self.pool.bias(id));
-        match self
-            .discipline
-            .measure(offset, sigma, self.pool.shortest_delay(id))
-        {
-            Verdict::Spike => return,
-            Verdict::Persistent => self.poll = Poll::new(),
-            Verdict::Accepted(_) => self.poll.adapt(&self.discipline, sigma, self.pool.len()),
-        }
-        self.steer(agreement, actions);
-    }
-
-    fn steer(&mut self, agreement: &Agreement, actions: &mut Vec<Action>) {
-        let correction = self.discipline.correction(self.poll.exponent());
-        let leap = self.pool.leap();
-        let bound = agreement.bound + correction.slew.unsigned_abs();
-        actions.push(Action::Steer(Steering {
-            correction,
-            bound,
-            leap,
-        }));
-    }
-
-    /// The offset is too large to be slewed.
-    fn consider_step(&mut self, offset: i64, moment: Moment, actions: &mut Vec<Action>) {
-        let clocks = (moment.wall, moment.now);
-        match limits::judge(offset, self.history, clocks, self.span, &mut self.claim) {
-            Judgement::Step => {
-                self.trouble = Trouble::None;
-                actions.push(Action::Step(offset));
-            }
-            refused => {
-                self.poll = Poll::new();
-                if self.trouble != Trouble::Refused(refused) {
-                    self.trouble = Trouble::Refused(refused);
-                    actions.push(Action::Log(refused.describe(offset)));
-                }
-                self.report.lose(None, actions);
-            }
-        }
-    }
-
-    fn on_discord(&mut self, speakers: usize, moment: Moment, actions: &mut Vec<Action>) {
-        if speakers < 2 || (self.phase == Phase::Deciding && self.pool.awaited() > 0) {
-            return;
-        }
-        let since = match self.trouble {
-            Trouble::NoMajority { since } => since,
-            Trouble::None | Trouble::Refused(_) => {
-                actions.push(Action::Log(format!(
-                    "no majority among {speakers} servers; the clock is left alone"
-                )));
-                moment.now
-            }
-        };
-        self.trouble = Trouble::NoMajority { since };
-        if moment.now.saturating_sub(since) >= DISCORD {
-            self.report.lose(Some("servers disagree"), actions);
-        }
     }
 }

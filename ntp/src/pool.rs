@@ -137,7 +137,7 @@ impl Pool {
                 (Some(at), _) if at <= now => {
                     server.burst_over(now);
                     if server.turned_silent() {
-                        actions.push(Action::Log(format!("{} does not answer", server.address)));
+                        actions.push(Action::Log(server.complaint()));
                     }
                     false
                 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::chance::nonce;
 use crate::clocks;
-use crate::daemon::nonce;
 use crate::filter::Sample;
 use crate::limits;
 use crate::names::Spec;

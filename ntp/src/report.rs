@@ -12,7 +12,11 @@ use crate::filter::Estimate;
 use crate::select::Agreement;
 use crate::wall::{Mono, SECOND};
 
-/// An error bound above this is no synchronisation, in nanoseconds.
+/// An error bound up to this is claimed as synchronisation, in nanoseconds: what one server may be off.
+const CLAIMABLE: u64 = 1_500_000_000;
+
+/// When our clock may have drifted by this since the last correction, the claim ends, in nanoseconds; what the servers
+/// themselves may be off does not count here, or the claim would come and go.
 const WORTHLESS: u64 = 1_000_000_000;
 
 /// What an earlier process of this boot has left.
@@ -39,8 +43,8 @@ impl Earlier {
 #[derive(Debug)]
 pub struct Report {
     state: ClockState,
-    /// Bound of the error in nanoseconds, at the time of the last correction.
-    bound: (Mono, u64),
+    /// When the kernel took the last correction.
+    corrected_at: Mono,
 }
 
 impl Report {
@@ -53,7 +57,7 @@ impl Report {
         };
         Self {
             state,
-            bound: (now, 0),
+            corrected_at: now,
         }
     }
 
@@ -80,7 +84,7 @@ impl Report {
     /// The kernel took a correction: the clock is synchronised.
     pub fn steered(&mut self, steering: &Steering, moment: Moment, actions: &mut Vec<Action>) {
         let wall = moment.wall.seconds();
-        self.bound = (moment.now, steering.bound);
+        self.corrected_at = moment.now;
         self.state.error_bound_ns = Some(steering.bound);
         self.state.frequency_ppb = Some((steering.correction.frequency * 1e9) as i64);
         self.state.leap = match steering.leap {
@@ -88,6 +92,10 @@ impl Report {
             LeapIndicator::LastMinuteHas59Seconds => Some("delete".to_owned()),
             LeapIndicator::NoWarning | LeapIndicator::AlarmCondition => None,
         };
+        if steering.bound > CLAIMABLE && !self.state.synchronised {
+            actions.push(Action::Publish(self.state.clone()));
+            return;
+        }
         self.state.first_since.get_or_insert(wall);
         if !self.state.synchronised {
             self.state.synchronised = true;
@@ -111,9 +119,8 @@ impl Report {
 
     /// Ends the claim when the error can have become too large since the last correction; `growth` in s/s.
     pub fn doubt(&mut self, now: Mono, growth: f64, actions: &mut Vec<Action>) {
-        let (at, bound) = self.bound;
-        let grown = now.saturating_sub(at).as_secs_f64() * growth;
-        if bound + (grown * 1e9) as u64 > WORTHLESS {
+        let grown = now.saturating_sub(self.corrected_at).as_secs_f64() * growth;
+        if (grown * 1e9) as u64 > WORTHLESS {
             self.lose(Some("no server for too long"), actions);
         }
     }

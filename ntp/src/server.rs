@@ -11,10 +11,14 @@
 use std::net::SocketAddr;
 
 use crate::filter::Filter;
+use crate::packet::Refusal;
 use crate::wall::Mono;
 
 /// Requests of a burst.
 const BURST: u8 = 4;
+
+/// Requests of a burst that are left when a server's word is waited for no longer: two were for nothing.
+const HOPELESS: u8 = BURST - 3;
 
 /// Seconds between the requests of a burst: what public servers take without calling it abuse.
 const BURST_GAP: Mono = Mono::from_secs(2);
@@ -71,6 +75,10 @@ pub struct Server {
     unanswered: u32,
     /// Requests in a row that could not leave.
     failures: u32,
+    /// Answers of a burst that were no time: refusals, or nobody there.
+    declined: u8,
+    /// Why the last of them was none, if the server said so itself.
+    refusal: Option<Refusal>,
     /// Whether the operator was told that it does not answer.
     told_silent: bool,
     /// When the last request left.
@@ -108,6 +116,8 @@ impl Server {
             tolerated: MIN_POLL,
             unanswered: 0,
             failures: 0,
+            declined: 0,
+            refusal: None,
             told_silent: false,
             sent_at: None,
         }
@@ -144,9 +154,25 @@ impl Server {
         self.burst_at().is_some() && self.failures == 0
     }
 
-    /// Whether its word is still to be waited for: it is in its burst and has not answered yet.
+    /// Whether its word is still to be waited for: it has said nothing in its burst yet, to fewer than two requests.
     pub fn is_awaited(&self) -> bool {
-        self.is_bursting() && self.reach == 0
+        let mute = self.reach == 0 || self.filter.is_empty();
+        let hopeful = matches!(self.schedule, Schedule::Burst { left, .. } if left > HOPELESS);
+        mute && hopeful && self.declined < 2 && self.is_bursting()
+    }
+
+    /// It let us know that it has no time for us. Once may be a passing trouble, as while a network comes up.
+    pub fn declined(&mut self, refusal: Option<Refusal>) {
+        self.declined = self.declined.saturating_add(1);
+        self.refusal = refusal;
+    }
+
+    /// What is wrong with it, for the operator.
+    pub fn complaint(&self) -> String {
+        match self.refusal {
+            Some(refusal) => format!("{} is of no use: {refusal}", self.address),
+            None => format!("{} does not answer", self.address),
+        }
     }
 
     /// Whether it is of no use: denied, out of reach, or eight requests without an answer.
@@ -209,6 +235,8 @@ impl Server {
             now.max(earliest)
         };
         self.failures = 0;
+        self.declined = 0;
+        self.refusal = None;
         self.schedule = Schedule::Burst { left: BURST, at };
     }
 
@@ -355,16 +383,38 @@ mod tests {
     }
 
     #[test]
-    fn it_is_awaited_until_the_burst_is_over() {
+    fn it_is_awaited_for_two_requests() {
         let mut server = server();
-        for at in [0, 2, 4, 6] {
-            assert!(server.is_awaited());
+        for (at, awaited) in [(0, true), (2, true), (4, false), (6, false)] {
             server.sent(Mono::from_secs(at));
+            assert_eq!(server.is_awaited(), awaited, "{at}");
         }
         assert_eq!(server.burst_at(), Some(Mono::from_secs(8)));
-        assert!(server.is_awaited() && !server.burst_left());
         server.burst_over(Mono::from_secs(8));
+        server.burst(Mono::from_secs(70));
+        assert!(server.is_awaited());
+    }
+
+    #[test]
+    fn it_is_awaited_until_it_declines_twice() {
+        let mut server = server();
+        server.sent(Mono::ZERO);
+        server.declined(None);
+        assert!(server.is_awaited());
+        server.declined(None);
         assert!(!server.is_awaited());
+        server.burst(Mono::from_secs(9));
+        assert!(server.is_awaited());
+    }
+
+    #[test]
+    fn it_is_awaited_anew_when_its_samples_are_void() {
+        let mut server = server();
+        server.sent(Mono::ZERO);
+        server.answered(Mono::ZERO);
+        server.filter.clear();
+        server.burst(Mono::from_secs(9));
+        assert!(server.is_awaited());
     }
 
     #[test]

@@ -404,6 +404,21 @@ fn replies_that_come_late_count_for_nothing() {
 }
 
 #[test]
+fn a_step_that_the_kernel_only_claims_to_have_done_is_not_repeated() {
+    let server = Server::lying(0.0);
+    let setup = Setup::new("deaf").ahead(-70.0).deaf();
+    let daemon = setup.start(&["--server", &server.address]);
+    until("burst", 20, || daemon.corrections("slew").len() >= 4);
+    let steps = daemon.corrections("step");
+    assert!(
+        steps.len() == 1 && (steps[0] - 70.0).abs() < 1.0,
+        "{steps:?}"
+    );
+    assert_eq!(daemon.said("granted the step and did not do it"), 1);
+    assert!(daemon.state().offset_ns.unwrap().abs() < 100_000_000);
+}
+
+#[test]
 fn ipv6_works_as_well() {
     let socket = UdpSocket::bind("[::1]:0").unwrap_or_else(|error| panic!("bind ::1: {error}"));
     let server = Server::on(socket, |_, sound| vec![sound.to_vec()]);

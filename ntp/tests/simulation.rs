@@ -190,15 +190,57 @@ fn without_a_majority_nothing_moves() {
 }
 
 #[test]
-fn one_that_answers_among_silent_ones_is_followed_after_their_bursts() {
+fn one_that_answers_among_silent_ones_is_followed_after_two_requests() {
     let mut all = peers(&[0.0; 3]);
     all[1].silent = true;
     all[2].silent = true;
     let mut world = World::new(5, all, 50.0, 0.0);
-    world.run(7.0, |_| {});
+    world.run(3.0, |_| {});
     assert!(world.steps.is_empty());
-    world.run(9.0, |_| {});
+    world.run(5.0, |_| {});
     assert_eq!(world.steps.len(), 1);
+}
+
+#[test]
+fn a_server_that_may_be_a_second_off_causes_no_coming_and_going() {
+    let mut all = peers(&[0.0]);
+    all[0].root = 1_400_000_000;
+    let mut world = World::new(5, all, 50.0, 0.0);
+    world.run(7_200.0, |_| {});
+    assert!(world.published.synchronised);
+    assert_eq!(world.count("synchronised"), 1, "{:?}", world.log);
+}
+
+#[test]
+fn servers_without_the_time_are_not_waited_for() {
+    let mut all = peers(&[0.0; 4]);
+    all[0].refusal = Some(Refusal::Unsynchronised);
+    all[1].refusal = Some(Refusal::Stratum(16));
+    all[2].refusal = Some(Refusal::Kiss(KissCode::AccessDenied));
+    let mut world = World::new(5, all, 50.0, 0.0);
+    world.run(1.0, |_| {});
+    assert!(world.steps.is_empty());
+    world.run(3.0, |_| {});
+    assert_eq!(world.steps.len(), 1);
+    assert!(world.error.abs() < 0.01 && world.published.synchronised);
+    world.run(10.0, |_| {});
+    assert_eq!(world.count("no use: stratum 16"), 1, "{:?}", world.log);
+}
+
+#[test]
+fn a_lone_liar_that_answers_first_after_a_jump_does_not_decide() {
+    let mut world = synchronised_for(1.0, &[0.0; 3]);
+    world.peers[0].lie = 500.0;
+    world.peers[0].delay = 0.0005;
+    world.peers[0].jitter = 0.0;
+    world.error += 300.0;
+    let moment = world.moment();
+    let actions = world.machine.on_jump(-300_000_000_000, moment);
+    world.perform(actions);
+    let end = world.now + 30.0;
+    world.run(end, |_| {});
+    assert_eq!(world.steps.len(), 2, "{:?}", world.steps);
+    assert!(world.error.abs() < 0.01 && world.published.synchronised);
 }
 
 #[test]

@@ -69,6 +69,7 @@ pub(crate) struct Setup {
     offset: f64,
     drift: f64,
     deny: bool,
+    deaf: bool,
     uid: Option<u32>,
 }
 
@@ -84,6 +85,7 @@ impl Setup {
             offset: 0.0,
             drift: 0.0,
             deny: false,
+            deaf: false,
             uid: None,
         }
     }
@@ -103,6 +105,12 @@ impl Setup {
     /// Every correction fails.
     pub(crate) fn powerless(mut self) -> Self {
         self.deny = true;
+        self
+    }
+
+    /// Every correction is granted, and none done.
+    pub(crate) fn deaf(mut self) -> Self {
+        self.deaf = true;
         self
     }
 
@@ -139,6 +147,9 @@ impl Setup {
             .stderr(Stdio::piped());
         if self.deny {
             command.env("CLOCK_DENY", "1");
+        }
+        if self.deaf {
+            command.env("CLOCK_DEAF", "1");
         }
         if let Some(uid) = self.uid {
             std::os::unix::process::CommandExt::uid(&mut command, uid);

@@ -51,6 +51,8 @@ pub(crate) struct Peer {
     pub(crate) coarse: f64,
     pub(crate) leap: LeapIndicator,
     pub(crate) refusal: Option<Refusal>,
+    /// Root distance in nanoseconds.
+    pub(crate) root: u64,
 }
 
 impl Default for Peer {
@@ -65,6 +67,7 @@ impl Default for Peer {
             coarse: 0.0,
             leap: LeapIndicator::NoWarning,
             refusal: None,
+            root: 500_000,
         }
     }
 }
@@ -228,7 +231,7 @@ impl World {
             let actions = match peer.refusal {
                 Some(refusal) => self
                     .machine
-                    .on_refused(flight.id, refusal, self.moment().now),
+                    .on_refused(flight.id, Some(refusal), self.moment()),
                 None => {
                     let sample = self.sample(&flight, &peer);
                     self.machine.on_sample(flight.id, sample, self.moment())
@@ -248,7 +251,7 @@ impl World {
             at: Duration::from_secs_f64(self.now),
             offset: ((offset - flight.moved) * 1e9) as i64,
             delay: (elapsed * 1e9) as u64,
-            root: 500_000,
+            root: peer.root,
             precision: (peer.precision * 1e9) as u64,
             stratum: 2,
             leap: peer.leap,
