@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "SERVER",
-        conflicts_with_all = ["server", "servers", "state_dir", "run_dir", "rtc", "no_rtc", "no_dhcp"]
+        conflicts_with_all = ["server", "servers"]
     )]
     query: Option<Spec>,
 }
@@ -122,7 +122,6 @@ mod tests {
         for line in [
             "--query a --server b",
             "--query a b",
-            "--query a --no-rtc",
             "--no-rtc --rtc x",
             "--server a:0",
             "--server",
@@ -132,6 +131,12 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn a_query_has_no_use_for_the_daemons_settings_and_bears_them() {
+        let task = parse("--no-rtc --no-dhcp --state-dir a --run-dir b --query c");
+        assert_eq!(task.ok(), "c".parse().ok().map(Task::Query));
     }
 
     #[test]
