@@ -6,8 +6,9 @@ use crate::toolchain::Architecture;
 /// The root's file system, first of all that stage 1 loads.
 const ROOT: &str = "squashfs";
 
-/// Raspberry Pi: SD cards of the 3 and Zero 2 W, of the 4; USB of the 3, and of the 4 behind PCIe.
-const STORAGE_PI: &str = "bcm2835 sdhci_iproc sdhci_brcmstb fixed gpio_regulator phy_generic dwc2 reset_raspberrypi \
+/// Raspberry Pi: the watchdog, without which a Pi cannot restart, be it by stage 1 or after a panic; SD cards of the 3
+/// and Zero 2 W, of the 4; USB of the 3, and of the 4 behind PCIe.
+const STORAGE_PI: &str = "bcm2835_wdt bcm2835 sdhci_iproc sdhci_brcmstb fixed gpio_regulator phy_generic dwc2 reset_raspberrypi \
     pcie_brcmstb";
 
 /// Disks behind USB and PCIe.
@@ -33,8 +34,8 @@ const DEVICES: &str = "virtio_rng cdc_acm ftdi_sio cp210x ch341 pl2303 usbhid hi
 const NETWORK_ARM64: &str =
     "smsc95xx lan78xx microchip smsc genet broadcom mdio_bcm_unimac macb rp1 e1000e igb r8169";
 
-/// Watchdog, random generator, temperature, clock speed, buses, lamps, clocks of expansion boards.
-const DEVICES_ARM64: &str = "bcm2835_wdt bcm2835_rng iproc_rng200 bcm2835_thermal bcm2711_thermal raspberrypi_hwmon \
+/// Random generator, temperature, clock speed, buses, lamps, clocks of expansion boards.
+const DEVICES_ARM64: &str = "bcm2835_rng iproc_rng200 bcm2835_thermal bcm2711_thermal raspberrypi_hwmon \
     raspberrypi_cpufreq cpufreq_dt i2c_bcm2835 spi_bcm2835 spidev pwm_bcm2835 leds_gpio gpio_keys rtc_ds1307 \
     rtc_pcf8523 rtc_pl031 rtc_efi sbsa_gwdt";
 
