@@ -63,6 +63,34 @@ fn a_private_tmp_is_seen_by_nobody_else() {
     assert!(!std::path::Path::new("/tmp/in-mine").exists());
 }
 
+/// What `POST /divert` does on a device, where `user = "auto"` has both fences.
+#[test]
+fn a_diverted_program_in_the_tmp_of_all_runs_behind_a_tmp_of_its_own() {
+    let fences = "private-tmp = true\nread-only = true";
+    let init = Init::start("divert-tmp", &own("a", "exec sleep 1000", fences));
+    init.until_state("a", "running");
+    let folder = std::path::PathBuf::from(format!("/tmp/in-upload-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let program = folder.join("new");
+    let script =
+        "#!/bin/sh\ntouch /tmp/in-mine && echo $0 $1; cat $0 | tail -n 1; exec sleep 1000\n";
+    common::write(&program, script);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, mode).unwrap();
+    init.ctl_ok(&["divert", "a", program.to_str().unwrap(), "word"]);
+    init.until_logged("a", "exec sleep 1000");
+    assert_eq!(init.log("a")[0], format!("{} word", program.display()));
+    let status = init.status("a");
+    assert!(status["unfenced"].is_null(), "{status}");
+    assert!(!std::path::Path::new("/tmp/in-mine").exists());
+    std::fs::remove_dir_all(folder).unwrap();
+    let _ = init.ctl(&["restart", "a", "--no-wait"]);
+    init.until("the original again", || {
+        let status = init.status("a");
+        (status["diverted"].is_null() && status["state"] == "running").then_some(())
+    });
+}
+
 #[test]
 fn calls_that_no_service_needs_are_refused_even_to_root() {
     let script = "mount -t tmpfs none /mnt 2>&1 && echo mounted; echo end; exec sleep 1000";

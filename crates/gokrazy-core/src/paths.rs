@@ -164,6 +164,9 @@ pub const PROC_SELF_UID_MAP: &str = "/proc/self/uid_map";
 /// Whether groups may be set in it.
 pub const PROC_SELF_SETGROUPS: &str = "/proc/self/setgroups";
 
+/// Descriptors of this process as paths (proc(5)).
+pub const PROC_SELF_FD: &str = "/proc/self/fd";
+
 /// The program of this process.
 pub const PROC_SELF_EXE: &str = "/proc/self/exe";
 

@@ -3,8 +3,11 @@
 //! Which fences a service has is decided before the clone ([`Fences::of`]); the child raises them.
 //! One that the kernel does not give is told, and the service runs without it.
 
+use std::fs::{DirBuilder, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
 
 use gokrazy_core::paths;
 use gokrazy_sys::mount::{Access, set_access};
@@ -23,6 +26,8 @@ pub struct Fences {
     pub no_new_privileges: bool,
     /// Whether its `/tmp` is its own.
     pub private_tmp: bool,
+    /// Its program, where that lies in the `/tmp` of all: one that was diverted to does.
+    pub program: Option<PathBuf>,
     /// Where it may write, if it may not write everywhere.
     pub writable: Option<Vec<PathBuf>>,
     /// System calls that it does not get.
@@ -33,7 +38,8 @@ impl Fences {
     /// The fences of a service: on for one with a user of its own, unless its table says otherwise.
     ///
     /// In a container whoever made it has decided on the view already, so that fence is up only if asked for.
-    pub fn of(service: &Service, mode: Mode, home: Option<&Path>) -> Self {
+    /// `program` is what will run.
+    pub fn of(service: &Service, mode: Mode, home: Option<&Path>, program: &str) -> Self {
         let wanted = service.isolation;
         let own_user = service.user == User::Auto;
         let own_view = own_user && mode == Mode::Machine;
@@ -46,6 +52,7 @@ impl Fences {
         Self {
             no_new_privileges: wanted.no_new_privileges.unwrap_or(own_user),
             private_tmp: wanted.private_tmp.unwrap_or(own_view),
+            program: lies_in_tmp(program),
             writable: wanted.read_only.unwrap_or(own_view).then(writable),
             refused: if wanted.seccomp.unwrap_or(own_user) {
                 refused(service.capabilities)
@@ -79,7 +86,7 @@ impl Fences {
             read_only_but(writable).map_err(|error| ("read-only", error))?;
         }
         if self.private_tmp {
-            own_tmp().map_err(|errno| ("private-tmp", errno.into()))?;
+            own_tmp(self.program.as_deref()).map_err(|error| ("private-tmp", error))?;
         }
         Ok(())
     }
@@ -110,7 +117,24 @@ fn read_only_but(writable: &[PathBuf]) -> io::Result<()> {
     Ok(())
 }
 
-fn own_tmp() -> nix::Result<()> {
+/// A path through `..` leads who knows where, and gets nothing.
+fn lies_in_tmp(program: &str) -> Option<PathBuf> {
+    let path = Path::new(program);
+    let straight = path
+        .components()
+        .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    (straight && path.starts_with(paths::TEMP)).then(|| path.to_owned())
+}
+
+/// An empty `/tmp`, but for the program that will run: that one stays where its caller put it.
+fn own_tmp(program: Option<&Path>) -> io::Result<()> {
+    // Held over the mount that hides it; whether it is there at all is told by the attempt to run it.
+    let held = program.and_then(|path| {
+        let mut options = File::options();
+        options.read(true);
+        options.custom_flags(libc::O_PATH | libc::O_NOFOLLOW);
+        Some((path, options.open(path).ok()?))
+    });
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(
         Some("tmpfs"),
@@ -118,7 +142,28 @@ fn own_tmp() -> nix::Result<()> {
         Some("tmpfs"),
         flags,
         Some("mode=1777"),
-    )
+    )?;
+    held.map_or(Ok(()), |(path, file)| show(&file, path))
+}
+
+/// Shows the file at `path` again.
+fn show(file: &File, path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(folder)?;
+    }
+    File::create_new(path)?;
+    let held = Path::new(paths::PROC_SELF_FD).join(file.as_raw_fd().to_string());
+    mount(
+        Some(&held),
+        path,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )?;
+    Ok(())
 }
 
 /// `kexec_file_load`: libc lacks its number for arm64 with musl (`<asm-generic/unistd.h>`).
@@ -189,7 +234,7 @@ mod tests {
             writable: vec!["/data".into()],
             ..Service::new("a", &["/a"])
         };
-        let on_device = Fences::of(&own, Mode::Machine, Some(home));
+        let on_device = Fences::of(&own, Mode::Machine, Some(home), "/a");
         assert!(
             on_device.no_new_privileges && on_device.private_tmp && !on_device.refused.is_empty()
         );
@@ -198,7 +243,7 @@ mod tests {
             Some(vec!["/home/a".into(), "/data".into()])
         );
 
-        let in_container = Fences::of(&own, Mode::Guest, Some(home));
+        let in_container = Fences::of(&own, Mode::Guest, Some(home), "/a");
         assert!(
             in_container.no_new_privileges
                 && !in_container.private_tmp
@@ -207,7 +252,7 @@ mod tests {
 
         let root = own.clone().user(User::Id(0));
         assert_eq!(
-            Fences::of(&root, Mode::Machine, Some(home)),
+            Fences::of(&root, Mode::Machine, Some(home), "/a"),
             Fences::default()
         );
 
@@ -216,10 +261,19 @@ mod tests {
             seccomp: Some(false),
             ..Isolation::default()
         };
-        let loosened = Fences::of(&Service { isolation, ..own }, Mode::Machine, None);
+        let loosened = Fences::of(&Service { isolation, ..own }, Mode::Machine, None, "/a");
         assert!(
             !loosened.private_tmp && loosened.refused.is_empty() && loosened.writable.is_some()
         );
+    }
+
+    #[test]
+    fn only_a_program_straight_below_tmp_is_shown_in_an_own_one() {
+        let shown = |program| lies_in_tmp(program).is_some();
+        assert!(shown("/tmp/upload/a") && shown("/tmp/a"));
+        for other in ["/user/a", "a", "/tmpfile", "/tmp/../etc/shadow", "tmp/a"] {
+            assert!(!shown(other), "{other}");
+        }
     }
 
     #[test]

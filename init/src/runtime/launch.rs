@@ -99,8 +99,9 @@ impl Launch<'_> {
             Some(pipes) => (pipes.out.writer.as_fd(), pipes.err.writer.as_fd()),
             None => (stderr(), stderr()),
         };
+        let program = self.command.first()?;
         Some(Plan {
-            programs: programs(self.command.first()?, path_of(&environment))?,
+            programs: programs(program, path_of(&environment))?,
             arguments: self.arguments()?,
             environment: environment
                 .into_iter()
@@ -119,7 +120,7 @@ impl Launch<'_> {
                 owner: self.uid,
             }),
             directory: self.service.working_directory.clone(),
-            fences: Fences::of(self.service, self.mode, self.home().as_deref()),
+            fences: Fences::of(self.service, self.mode, self.home().as_deref(), program),
         })
     }
 
