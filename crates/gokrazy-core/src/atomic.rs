@@ -99,7 +99,12 @@ fn write_temporary(
     durability: Durability,
 ) -> Result<(), ReplaceError> {
     // A leftover of an interrupted attempt goes first, so that O_EXCL keeps us from writing through a planted link.
-    match fs::remove_file(path) {
+    let removed = match fs::remove_file(path) {
+        // Whoever may write beside the target may have planted a folder; one with something in it stays an error.
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => fs::remove_dir(path),
+        result => result,
+    };
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(failed("remove", path, error));
         }
@@ -175,6 +180,16 @@ mod tests {
         std::os::unix::fs::symlink(&victim, folder.join(".state.new")).unwrap();
         replace(&folder.join("state"), b"new", 0o644, Durability::Volatile).unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"kept");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_planted_folder_is_in_nobodys_way() {
+        let folder = folder("planted");
+        fs::create_dir(folder.join(".state.new")).unwrap();
+        let path = folder.join("state");
+        replace(&path, b"new", 0o644, Durability::Volatile).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -16,36 +16,43 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 pub fn services() -> Vec<Service> {
     let http_socket = format!("{}/{}/{}", paths::RUN, paths::WEB_DIR, paths::WEB_SOCKET);
     vec![
-        daemon("randomd", 0, &["sys-admin"], &[]),
-        daemon(
+        daemon("randomd", 0, &["sys-admin"]),
+        publisher(daemon(
             "dhcp",
             users::DHCP.id,
             &["net-admin", "net-raw", "net-bind-service"],
-            &[],
-        ),
-        daemon("ntp", users::NTP.id, &["sys-time"], &[]),
+        )),
+        publisher(daemon("ntp", users::NTP.id, &["sys-time"])),
         Service {
             critical: true,
-            ..daemon(
-                "web",
-                users::WEB.id,
-                &["net-bind-service"],
+            ..with_arguments(
+                daemon("web", users::WEB.id, &["net-bind-service"]),
                 &["--http-socket", &http_socket],
             )
         },
     ]
 }
 
-fn daemon(name: &str, user: u32, needs: &[&str], arguments: &[&str]) -> Service {
+/// One that writes files of its own into the run folder.
+fn publisher(service: Service) -> Service {
+    Service {
+        groups: vec![users::PUBLISHERS],
+        ..service
+    }
+}
+
+fn with_arguments(mut service: Service, arguments: &[&str]) -> Service {
+    service
+        .command
+        .extend(arguments.iter().map(|&word| word.to_owned()));
+    service
+}
+
+fn daemon(name: &str, user: u32, needs: &[&str]) -> Service {
     let program = format!("{}/{name}", paths::SYSTEM_BIN);
-    let command: Vec<&str> = [program.as_str()]
-        .into_iter()
-        .chain(arguments.iter().copied())
-        .collect();
     let numbers = needs.iter().filter_map(|need| capabilities::parse(need));
     Service {
         user: User::Id(user),
-        groups: vec![users::PUBLISHERS],
         capabilities: numbers.fold(0, |set, number| set | 1 << number),
         restart: Restart::Always,
         restart_delay: FIRST_DELAY,
@@ -53,32 +60,66 @@ fn daemon(name: &str, user: u32, needs: &[&str], arguments: &[&str]) -> Service 
         working_directory: Some("/".into()),
         isolation: Isolation {
             no_new_privileges: Some(true),
+            // What a capability is for stays allowed: ntp sets the clock.
+            seccomp: Some(true),
             ..Isolation::default()
         },
         role: Role::System,
-        ..Service::new(name, &command)
+        ..Service::new(name, &[&program])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::fences::Fences;
+    use crate::runtime::options::Mode;
+    use nix::libc;
 
     #[test]
     fn each_daemon_has_just_what_it_needs() {
         let got: Vec<_> = services()
             .into_iter()
-            .map(|service| (service.name, service.user, service.capabilities))
+            .map(|service| {
+                let Service { name, user, .. } = service;
+                (name, user, service.capabilities, service.groups)
+            })
             .collect();
         let want = [
-            ("randomd", 0, 1 << 21),
-            ("dhcp", 903, 1 << 12 | 1 << 13 | 1 << 10),
-            ("ntp", 904, 1 << 25),
-            ("web", 902, 1 << 10),
+            ("randomd", 0, 1 << 21, vec![]),
+            ("dhcp", 903, 1 << 12 | 1 << 13 | 1 << 10, vec![900]),
+            ("ntp", 904, 1 << 25, vec![900]),
+            ("web", 902, 1 << 10, vec![]),
         ];
         assert_eq!(
             got,
-            want.map(|(name, user, set)| (name.to_owned(), User::Id(user), set))
+            want.map(|(name, user, set, groups)| (name.to_owned(), User::Id(user), set, groups))
         );
+    }
+
+    #[test]
+    fn each_daemon_is_refused_what_no_capability_of_it_is_for() {
+        for service in services() {
+            let fences = Fences::of(&service, Mode::Machine, None, &service.command[0]);
+            assert!(fences.no_new_privileges, "{}", service.name);
+            let refused = |call| fences.refused.contains(&call);
+            assert!(
+                refused(libc::SYS_reboot) && refused(libc::SYS_finit_module),
+                "{}",
+                service.name
+            );
+            assert_eq!(
+                !refused(libc::SYS_clock_settime),
+                service.name == "ntp",
+                "{}",
+                service.name
+            );
+            assert_eq!(
+                !refused(libc::SYS_mount),
+                service.name == "randomd",
+                "{}",
+                service.name
+            );
+        }
     }
 }

@@ -42,6 +42,7 @@ pub fn service(options: &Options, log_dir: &Path) -> Service {
     service.working_directory = Some("/".into());
     service.role = Role::LogKeeper;
     service.isolation.no_new_privileges = Some(true);
+    service.isolation.seccomp = Some(true);
     service
 }
 
