@@ -31,8 +31,8 @@ pub struct Args {
     #[arg(long, value_name = "WHAT")]
     pub once: Option<Once>,
 
-    /// Time between two saves, give or take an eighth: a number with ms, s, m, h or d; 100ms to 365d
-    #[arg(long, value_name = "D", default_value = "1h", value_parser = interval, conflicts_with = "once")]
+    /// Time between two saves of the daemon, give or take an eighth: a number with ms, s, m, h or d; 100ms to 365d
+    #[arg(long, value_name = "D", default_value = "1h", value_parser = interval)]
     pub interval: Duration,
 
     /// File with this machine's id, to which seeds are bound; repeatable, the first that holds an id counts
@@ -123,7 +123,6 @@ mod tests {
             "--interval=-1s",
             "--interval 1w",
             "--interval 1é",
-            "--once load --interval 1h",
             "--once",
             "--once both",
             "--seed-dir",
@@ -133,6 +132,12 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn an_interval_means_nothing_beside_once_and_does_no_harm() {
+        let args = parse("--once load --interval 30m --no-credit").unwrap();
+        assert_eq!(args.once, Some(Once::Load));
     }
 
     #[test]
