@@ -50,6 +50,7 @@ pub fn keep(args: &Args) -> Result<()> {
             Wake::Timer | Wake::SaveNow | Wake::Stop => awaited_pool(&last),
         };
         wake = wait(&signals, pool.as_ref(), keeper.jitter(args.interval))?;
+        keeper.revive();
         let events = keeper.pass(&KEEP, Ending::Save);
         // A save that went like the one before is no news.
         let is_news = saves(&events) != saves(&last);

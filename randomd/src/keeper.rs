@@ -74,6 +74,20 @@ impl Keeper {
         })
     }
 
+    /// Makes the folder anew if somebody removed it; where that fails, the next save fails and tells.
+    pub fn revive(&mut self) {
+        if !self.folder.is_gone() || Folder::create(&self.path).is_err() {
+            return;
+        }
+        if let Ok(folder) = Folder::open(&self.path) {
+            log(format_args!(
+                "{} was removed; made anew",
+                self.path.display()
+            ));
+            self.folder = folder;
+        }
+    }
+
     /// Performs `plan`, then the ending.
     pub fn pass(&mut self, plan: &[Group], ending: Ending) -> Vec<Event> {
         // Each time anew: on a first boot the id comes after the first load, for it takes randomness to make.

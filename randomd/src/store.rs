@@ -166,6 +166,12 @@ impl Folder {
         })
     }
 
+    /// Whether somebody removed the folder under us.
+    pub fn is_gone(&self) -> bool {
+        let metadata = self.handle.metadata();
+        metadata.is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
     fn path_of(&self, name: Name) -> PathBuf {
         self.path.join(name.file())
     }

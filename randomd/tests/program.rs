@@ -211,6 +211,23 @@ fn the_daemon_loads_saves_and_saves_again_at_the_stop() {
 }
 
 #[test]
+fn a_folder_that_is_removed_is_made_anew() {
+    let room = Room::new("removed");
+    let child = room.start(&[]);
+    until("seed", || room.seed("seed.credit").exists());
+    fs::remove_dir_all(room.seeds()).unwrap();
+    signal(&child, "HUP");
+    until("seed in the new folder", || {
+        room.seed("seed.credit").exists()
+    });
+    signal(&child, "TERM");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(room.names(), ["seed.credit"]);
+    assert_eq!(text(&output).matches("was removed; made anew").count(), 1);
+}
+
+#[test]
 fn the_daemon_saves_on_its_timer_and_says_so_once() {
     let room = Room::new("timer");
     let child = room.start(&["--interval=1s"]);
