@@ -107,7 +107,7 @@ fn guest(args: &InitArgs) -> ExitCode {
     match supervise_with(args.options(Mode::Guest), &args.services) {
         Ok(End::Reboot | End::PowerOff | End::Halt) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("init: {error:#}");
+            eprintln!("init: {}", error.with_cause());
             ExitCode::from(exit::FAILURE)
         }
     }

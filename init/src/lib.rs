@@ -40,7 +40,7 @@ pub use crate::service::Service;
 use crate::runtime::devices::Devices;
 use crate::runtime::event_loop::Runtime;
 use crate::runtime::journal::Journal;
-use crate::runtime::{keeper, panic, publish};
+use crate::runtime::{keeper, panic, publish, run_lock};
 use crate::service::load;
 
 /// Where a service's processes are, for programs that do not care for more.
@@ -74,14 +74,31 @@ impl From<gokrazy_core::service_status::State> for ProcessState {
 pub enum SuperviseError {
     /// The folder of sockets and state files.
     RunDir(std::path::PathBuf, io::Error),
+    /// Another init has that folder.
+    Shared(std::path::PathBuf),
     /// The event queue, the signals, `/dev/null`.
     Prepare(io::Error),
+}
+
+impl SuperviseError {
+    /// What failed and why, as one line for people.
+    fn with_cause(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for SuperviseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RunDir(path, _) => write!(f, "make the run folder {}", path.display()),
+            Self::Shared(path) => write!(
+                f,
+                "another init runs at {}: give this one a folder of its own with --run-dir",
+                path.display()
+            ),
             Self::Prepare(_) => f.write_str("prepare to supervise"),
         }
     }
@@ -91,6 +108,7 @@ impl std::error::Error for SuperviseError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::RunDir(_, source) | Self::Prepare(source) => Some(source),
+            Self::Shared(_) => None,
         }
     }
 }
@@ -110,7 +128,7 @@ pub fn supervise_services(services: Vec<Service>, options: Options) -> Result<En
         let failed = code != std::process::ExitCode::SUCCESS;
         std::process::exit(i32::from(failed));
     }
-    supervise(services, Vec::new(), options, Devices::default())
+    supervise(services, Vec::new(), options, Devices::default()).map(|(end, _)| end)
 }
 
 /// Supervises the services of a file or a folder as [`supervise_services`] does.
@@ -126,14 +144,16 @@ pub fn supervise_with(options: Options, place: &Path) -> Result<End, SuperviseEr
         options,
         Devices::default(),
     )
+    .map(|(end, _)| end)
 }
 
+/// Gives the devices back to whoever ends the machine's run.
 fn supervise(
     mut services: Vec<Service>,
     complaints: Vec<String>,
     options: Options,
     devices: Devices,
-) -> Result<End, SuperviseError> {
+) -> Result<(End, Devices), SuperviseError> {
     // Descriptors that whoever started us left open are no business of the services; kernels before 5.11 cannot.
     let _ = gokrazy_sys::process::close_on_exec_from(3);
     // Orphans come to us also where we are not PID 1; it fails on no kernel that runs us.
@@ -141,7 +161,16 @@ fn supervise(
     let run_dir = options.run_dir.clone();
     publish::folder(&run_dir, 0o755)
         .map_err(|source| SuperviseError::RunDir(run_dir.clone(), source))?;
+    let lock = run_lock::take(&run_dir);
+    let is_taken = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+    // A device needs its init whoever holds the lock.
+    if options.mode == Mode::Guest && lock.as_ref().is_err_and(is_taken) {
+        return Err(SuperviseError::Shared(run_dir));
+    }
     let mut journal = Journal::new();
+    if let Err(error) = &lock {
+        journal.warn(format_args!("lock {}: {error}", run_dir.display()));
+    }
     if panic::count() > 0 {
         journal.warn(format_args!(
             "init had a bug and began anew ({} times so far)",

@@ -22,7 +22,7 @@ use crate::runtime::devices::Devices;
 use crate::runtime::options::Options;
 use crate::runtime::panic;
 use crate::service::{self, load};
-use crate::{SuperviseError, supervise};
+use crate::supervise;
 
 /// Boots the machine, supervises its services, and ends its run; comes back only where even that is refused.
 pub fn run(options: Options, services: &Path) -> ExitCode {
@@ -48,14 +48,11 @@ pub fn run(options: Options, services: &Path) -> ExitCode {
         hotplug,
         watchdog: watchdog_is_wanted(&command_line()).then(watchdog::Watchdog::new),
     };
-    let end = match supervise(all, complaints, options, devices) {
-        Ok(end) => end,
-        Err(error) => {
-            tell_why(&error);
-            End::Reboot
-        }
-    };
-    end::end(end);
+    let (end, devices) = supervise(all, complaints, options, devices).unwrap_or_else(|error| {
+        eprintln!("init: {}", error.with_cause());
+        (End::Reboot, Devices::default())
+    });
+    end::end(end, devices.watchdog);
     ExitCode::from(exit::FAILURE)
 }
 
@@ -76,13 +73,6 @@ fn publish(run_dir: &Path, report: &BootReport) -> Option<String> {
     written
         .err()
         .map(|error| format!("{error}: {}", error.io_error()))
-}
-
-fn tell_why(error: &SuperviseError) {
-    let cause = std::error::Error::source(error)
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    eprintln!("init: {error}: {cause}");
 }
 
 #[cfg(test)]

@@ -251,3 +251,31 @@ fn each_signal_to_end_ends() {
         assert!(!init.run_dir().join("control.sock").exists());
     }
 }
+
+#[test]
+fn a_run_folder_belongs_to_one_init() {
+    let init = Init::start("shared", &sh("a", "exec sleep 1000", ""));
+    init.until_state("a", "running");
+    let inside = init.run_dir();
+    let again = |run_dir: &std::path::Path| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_init"))
+            .args(["--no-boot", "--services"])
+            .arg(init.folder.join("services.toml"))
+            .arg("--run-dir")
+            .arg(run_dir)
+            .output()
+            .unwrap()
+    };
+    let second = again(&inside);
+    assert_eq!(second.status.code(), Some(1));
+    let error = String::from_utf8(second.stderr).unwrap();
+    let named = format!("another init runs at {}", inside.display());
+    assert!(error.contains(&named), "{error}");
+    assert_eq!(init.state("a"), "running", "the first is not disturbed");
+
+    let file = init.folder.join("services.toml").join("run");
+    let impossible = again(&file);
+    assert_eq!(impossible.status.code(), Some(1));
+    let error = String::from_utf8(impossible.stderr).unwrap();
+    assert!(error.contains("Not a directory"), "the reason: {error}");
+}

@@ -109,6 +109,20 @@ fn calls_that_no_service_needs_are_refused_even_to_root() {
 }
 
 #[test]
+fn a_fence_that_is_asked_for_and_not_there_is_said() {
+    let tables = own("a", "exec sleep 1000", "landlock = true")
+        + &own("b", "exec sleep 1000", "landlock = false");
+    let init = Init::start("landlock", &tables);
+    let told = |name: &str| {
+        let status = init.until_state(name, "running");
+        let unfenced = status["unfenced"].as_str().unwrap_or_default().to_owned();
+        unfenced.contains("landlock")
+    };
+    assert!(told("a") && !told("b"));
+    assert!(init.console().contains("a: runs without landlock"));
+}
+
+#[test]
 fn what_the_machine_cannot_give_is_said_and_the_service_runs() {
     if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap();

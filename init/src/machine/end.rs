@@ -1,6 +1,7 @@
 //! The end of the machine's run, when no service is left: what has been written reaches the disk, then reboot(2).
 
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -13,17 +14,28 @@ use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, sync};
 
+use super::watchdog::Watchdog;
+
 /// So often unmounting is tried while processes that were killed are vanishing.
 const TRIES: u32 = 20;
 
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How often the watchdog is fed while what has been written goes to the disk.
+const FEEDING: Duration = Duration::from_secs(5);
+
+/// So often it is fed: a slow card may take a minute for what it was given; one that takes longer has failed.
+const FEEDINGS: u32 = 12;
+
 /// Kills what is left, writes everything to the disk, unmounts the data partition and ends the machine's run.
-pub fn end(how: End) {
+///
+/// The watchdog stays armed over a reboot: a driver or firmware that gets stuck on the way is what it is for.
+/// A machine that shall stay down must not be brought back by it.
+pub fn end(how: End, mut watchdog: Option<Watchdog>) {
     // Everybody but us: helpers, and what services left outside their groups.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-    sync();
+    write_out(watchdog.as_mut());
     unmount(Path::new(paths::PERM));
     say(&format!("{}, now", how.as_str()));
     let mode = match how {
@@ -31,8 +43,46 @@ pub fn end(how: End) {
         End::PowerOff => RebootMode::RB_POWER_OFF,
         End::Halt => RebootMode::RB_HALT_SYSTEM,
     };
+    // Held to the end: the machine is not to live on without it.
+    let _armed = watchdog.and_then(|watchdog| settle(how, watchdog));
     let Err(error) = reboot(mode);
     say(&format!("{}: {error}", how.as_str()));
+}
+
+fn settle(how: End, mut watchdog: Watchdog) -> Option<Watchdog> {
+    match how {
+        End::Reboot => {
+            watchdog.feed_now();
+            Some(watchdog)
+        }
+        End::PowerOff | End::Halt => {
+            watchdog.stop();
+            None
+        }
+    }
+}
+
+/// sync(2), in a thread of its own: a watchdog that bites while a card writes would tear what is being written.
+fn write_out(watchdog: Option<&mut Watchdog>) {
+    let Some(watchdog) = watchdog else {
+        return sync();
+    };
+    let (done, finished) = mpsc::channel();
+    let started = thread::Builder::new().spawn(move || {
+        sync();
+        let _ = done.send(());
+    });
+    if started.is_err() {
+        return sync();
+    }
+    for _ in 0..FEEDINGS {
+        watchdog.feed_now();
+        if finished.recv_timeout(FEEDING) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+    }
+    // Not fed any more; until it bites, the disk has one more chance.
+    let _ = finished.recv();
 }
 
 fn unmount(target: &Path) {

@@ -59,6 +59,22 @@ impl Watchdog {
         };
     }
 
+    /// Feeds it whether it is time or not, so that what comes next has its whole time.
+    pub fn feed_now(&mut self) {
+        if let Some(device) = &mut self.device {
+            let _ = device.write_all(b"1");
+        }
+    }
+
+    /// Stops it for good: `V` says that its end is wanted (watchdog-api, "magic close").
+    ///
+    /// One that the kernel was built to keep going (`nowayout`) restarts the machine all the same.
+    pub fn stop(mut self) {
+        if let Some(device) = &mut self.device {
+            let _ = device.write_all(b"V");
+        }
+    }
+
     /// Looks for the device again: devices came or went.
     pub fn look_again(&mut self, now: Moment) {
         if self.device.is_none() {
@@ -78,4 +94,34 @@ fn open() -> Option<File> {
     // A device with a fixed timeout keeps its own.
     let _ = gokrazy_sys::watchdog::set_timeout(&device, TIMEOUT);
     Some(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_wanted_end_is_told_to_the_device() {
+        let path = std::env::temp_dir().join(format!("in-watchdog-{}", std::process::id()));
+        let watchdog = || {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true);
+            Watchdog {
+                device: Some(options.open(&path).unwrap()),
+                next: Some(Moment::ZERO),
+            }
+        };
+        let mut kept = watchdog();
+        kept.feed(Moment::ZERO);
+        kept.feed(PERIOD / 2);
+        kept.feed(PERIOD);
+        kept.feed_now();
+        drop(kept);
+        assert_eq!(std::fs::read(&path).unwrap(), b"111");
+        let mut stopped = watchdog();
+        stopped.feed(Moment::ZERO);
+        stopped.stop();
+        assert_eq!(std::fs::read(&path).unwrap(), b"1V");
+        std::fs::remove_file(path).unwrap();
+    }
 }

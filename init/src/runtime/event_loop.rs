@@ -140,8 +140,9 @@ impl Runtime {
         }
     }
 
-    /// Supervises until the end is asked for and everything has stopped; returns how the machine's run ends.
-    pub fn run(mut self) -> End {
+    /// Supervises until the end is asked for and everything has stopped; returns how the machine's run ends, and the
+    /// devices, for there is a watchdog to look after until then.
+    pub fn run(mut self) -> (End, Devices) {
         let now = clock::boot();
         let orders = self.registry.boot(now);
         self.obey(orders);
@@ -158,7 +159,7 @@ impl Runtime {
         if let Some(groups) = &self.groups {
             groups.remove();
         }
-        self.end.unwrap_or(End::PowerOff)
+        (self.end.unwrap_or(End::PowerOff), self.devices)
     }
 
     fn turn(&mut self) {

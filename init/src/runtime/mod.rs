@@ -43,6 +43,7 @@ pub mod panic;
 pub mod publish;
 pub mod queue;
 pub mod reap;
+pub mod run_lock;
 pub mod said;
 mod start;
 pub mod tree;
