@@ -42,7 +42,7 @@ pub(super) fn broken(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
 }
 
 /// The console's words at which the power is cut, early to late.
-const MOMENTS: [&str; 3] = ["Run /init as init process", "/perm", "web"];
+const MOMENTS: [&str; 3] = ["starting slot", "grew to", "gokrazy: build"];
 
 /// Whenever the power fails in the first boot, the next one comes up with a whole `/perm`.
 pub(super) fn power_cut(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
