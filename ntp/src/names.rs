@@ -21,8 +21,9 @@ const REFRESH: Mono = Mono::from_secs(3_600);
 /// How soon a lookup may be repeated because a server of that name is lost.
 const REPLACE: Mono = Mono::from_secs(600);
 
-/// How long servers whose name is still being looked up have a vote: as long as a burst takes.
-const PATIENCE: Mono = Mono::from_secs(8);
+/// How long servers whose name is still being looked up have a vote: until a second name server had its chance after
+/// the 5 s that resolv.conf(5) gives the first.
+const PATIENCE: Mono = Mono::from_secs(6);
 
 /// The servers asked when nothing else is configured.
 pub const DEFAULT_POOL: [&str; 4] = [
