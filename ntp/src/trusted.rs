@@ -9,7 +9,7 @@ use std::io;
 
 use crate::action::Moment;
 use crate::clocks;
-use crate::wall::{Mono, Wall};
+use crate::wall::Wall;
 
 /// A clock that shows less than so much of a step that was granted, in nanoseconds, has not taken it.
 const LOST: u64 = 100_000_000;
@@ -59,7 +59,7 @@ impl TrustedClock {
 
 /// How much of a step by `offset` from `before` is not to be seen in `after`.
 fn missing(before: Moment, offset: i64, after: Moment) -> i64 {
-    let passed: Mono = after.now.saturating_sub(before.now);
+    let passed = after.now.saturating_sub(before.now);
     let passed = i64::try_from(passed.as_nanos()).unwrap_or(i64::MAX);
     let missing = before
         .wall
@@ -76,7 +76,7 @@ fn missing(before: Moment, offset: i64, after: Moment) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wall::SECOND;
+    use crate::wall::{Mono, SECOND};
 
     #[track_caller]
     fn check(offset: i64, moved: i64, want: i64) {
