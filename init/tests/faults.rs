@@ -215,6 +215,20 @@ fn ticks(pid: i32) -> u64 {
 }
 
 #[test]
+fn a_last_line_without_its_end_is_kept_and_stays_apart_from_the_next_run() {
+    let services = sh("a", "printf last; exit 0", "")
+        + &sh("b", "printf again; exit 1", "restart-delay = '20ms'")
+        + &sh("c", "printf err >&2; exec sleep 1000", "");
+    let init = Init::start("part", &services);
+    init.until_logged("a", "last");
+    init.until("three runs", || (init.log("b").len() >= 3).then_some(()));
+    assert!(init.log("b").iter().all(|line| line == "again"));
+    init.until_state("c", "running");
+    init.ctl_ok(&["stop", "c"]);
+    init.until_logged("c", "err");
+}
+
+#[test]
 fn endless_output_without_a_line_break_is_bounded() {
     let init = Init::start(
         "endless",

@@ -272,6 +272,10 @@ fn a_diversion_runs_in_a_services_place_until_its_program_is_gone() {
     init.until_logged("a", "diverted --word");
     assert_eq!(init.status("a")["diverted"], format!("{path} --word"));
     std::fs::remove_file(&program).unwrap();
+    let refused = init.ctl(&["divert", "a", path]);
+    assert_eq!(refused.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(error.contains(&format!("there is no {path}")), "{error}");
     let _ = init.ctl(&["restart", "a"]);
     init.until("the original again", || {
         (init
@@ -349,6 +353,7 @@ fn a_folder_of_tables_is_read_in_the_order_of_its_names() {
     );
     common::write(&folder.join("30-c.toml"), "[[service]]\nname = ");
     common::write(&folder.join("notes.txt"), "no table");
+    common::write(&folder.join(".hidden.toml"), "no table either");
     let run_dir = init.folder.join("run2");
     let mut second = std::process::Command::new(env!("CARGO_BIN_EXE_init"))
         .args(["--no-boot", "--services"])
@@ -381,6 +386,7 @@ fn a_folder_of_tables_is_read_in_the_order_of_its_names() {
         "{complaints}"
     );
     assert!(complaints.contains("30-c.toml:2:"), "{complaints}");
+    assert!(!complaints.contains("hidden"), "{complaints}");
 }
 
 #[test]

@@ -220,6 +220,10 @@ impl Server {
         let Some(name) = document.get("name").filter(|name| service::is_name(name)) else {
             return;
         };
+        if document.get("ended").is_some() {
+            self.finish(name);
+            return;
+        }
         let bytes = |key| document.optional_as(key).ok().flatten().unwrap_or(0);
         let limits = (bytes("volatile"), bytes("persistent"));
         let streams = if name == service::KERNEL_LOG {
@@ -231,6 +235,24 @@ impl Server {
             if let Err(error) = self.add(name, stream, fd, limits) {
                 eprintln!("logd: listen to {name}: {error}");
             }
+        }
+    }
+
+    /// A run is over: reads what it left, of which the last line may lack its end.
+    fn finish(&mut self, name: &str) {
+        let of_it = self.inputs.iter().filter(|(_, input)| input.name == name);
+        let ids: Vec<u64> = of_it.map(|(id, _)| *id).collect();
+        for id in ids {
+            let drained = (0..FINAL_READS).any(|_| !self.read_some(id));
+            let input = self.inputs.get_mut(&id).filter(|_| drained);
+            let Some((input, keeper)) = input.zip(self.keepers.get_mut(name)) else {
+                continue;
+            };
+            let times = now();
+            input
+                .lines
+                .finish(times, &mut |beginning, text| keeper.put(beginning, text));
+            keeper.flush(times);
         }
     }
 

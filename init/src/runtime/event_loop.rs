@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use gokrazy_core::control::{End, Reply, Request};
+use gokrazy_core::control::{End, Refusal, Reply, Request};
 use gokrazy_core::paths;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -289,6 +289,11 @@ impl Runtime {
     }
 
     fn on_request(&mut self, request: &Request) -> Reply {
+        if let Request::Divert { program, .. } = request
+            && is_missing(program)
+        {
+            return Reply::Refused(Refusal::Failed(format!("there is no {program}")));
+        }
         match self.registry.request(request, clock::boot()) {
             Err(refusal) => Reply::Refused(refusal),
             Ok(orders) => {
@@ -366,4 +371,10 @@ impl Runtime {
         let orders: Vec<Order> = self.registry.on(index, event, clock::boot());
         self.obey(orders);
     }
+}
+
+/// Whether a path leads nowhere; a bare name is looked for at the start.
+fn is_missing(program: &str) -> bool {
+    program.contains('/')
+        && std::fs::metadata(program).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }

@@ -59,6 +59,8 @@ pub enum Origin {
     Kernel,
     /// The service at that position.
     Service(usize),
+    /// A run of the service at that position, which is over: what it left without a line break is a line.
+    Run(usize),
 }
 
 /// The connection to logd, and what it has not been handed yet.
@@ -83,7 +85,9 @@ impl LogLink {
 
     /// Notes that logd has to be handed one more.
     pub fn add(&mut self, origin: Origin) {
-        if self.socket.is_some() {
+        // A logd that stands still is not told more often than once of a service that ends again and again.
+        let is_news = !self.pending.contains(&origin);
+        if self.socket.is_some() && is_news {
             self.pending.push_back(origin);
         }
     }
@@ -107,6 +111,16 @@ impl LogLink {
     pub fn close(&mut self) {
         self.socket = None;
         self.pending.clear();
+    }
+
+    /// Tells logd that nothing more comes of a service's run.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_end(&self, name: &str) -> io::Result<()> {
+        let socket = self.socket().ok_or(io::ErrorKind::NotConnected)?;
+        let message = Document::new().set("name", name).set("ended", 1).render();
+        passing::send(socket, message.as_bytes(), &[])
     }
 
     /// Hands logd the reading ends of one origin.

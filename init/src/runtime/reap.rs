@@ -5,6 +5,7 @@ use std::path::Path;
 use gokrazy_sys::process::{self, ChildEnd};
 
 use super::event_loop::Runtime;
+use super::log_link::Origin;
 use super::tree::Tree;
 use crate::supervise::ending::Ending;
 use crate::supervise::phase::{Event, Phase, Rest};
@@ -33,6 +34,15 @@ impl Runtime {
         let ending = self.true_ending(index, ending);
         let others = self.tree(index).is_some_and(|tree| tree.lives());
         self.log_end(index, &ending);
+        if self
+            .slots
+            .get(index)
+            .is_some_and(|slot| slot.pipes.is_some())
+        {
+            self.log_link.add(Origin::Run(index));
+            // Before the next run may print something.
+            self.hand_over_logs();
+        }
         self.feed(index, Event::Exited { ending, others });
         let group = self
             .slots

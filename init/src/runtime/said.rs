@@ -99,6 +99,10 @@ impl Runtime {
                 self.log_link
                     .send(&entry.service.name, entry.service.log, &ends)
             }
+            Origin::Run(index) => match self.registry.entries().get(index) {
+                Some(entry) => self.log_link.send_end(&entry.service.name),
+                None => Ok(()),
+            },
         }
     }
 }

@@ -85,7 +85,12 @@ fn files(place: &Path, complaints: &mut Vec<String>) -> Vec<PathBuf> {
             Vec::new()
         }
     };
-    found.retain(|path| path.extension().is_some_and(|end| end == "toml"));
+    // What editors leave lying about is hidden.
+    let is_hidden = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
+    found.retain(|path| path.extension().is_some_and(|end| end == "toml") && !is_hidden(path));
     found.sort();
     found
 }

@@ -261,6 +261,13 @@ impl Machine {
             (Notice::Watchdog, Phase::Running { watchdog, .. }) => {
                 *watchdog = self.policy.watchdog.map(|limit| now.saturating_add(limit));
             }
+            (
+                Notice::Stopping,
+                Phase::Starting { pid, since, .. } | Phase::Running { pid, since, .. },
+            ) => {
+                let (pid, since) = (*pid, *since);
+                self.on_stopping(pid, since, now);
+            }
             (Notice::WatchdogTrigger, Phase::Running { pid, since, .. }) => {
                 let (pid, since) = (*pid, *since);
                 return self.hang(pid, since, now);

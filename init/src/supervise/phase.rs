@@ -116,6 +116,8 @@ pub enum Then {
     Start,
     /// Its end counts as this failure.
     Fail(Ending),
+    /// It ends of its own will, and how it does decides.
+    Judge,
 }
 
 /// What happens to a service.

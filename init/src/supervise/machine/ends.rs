@@ -30,6 +30,7 @@ impl Machine {
                 ..
             } => {
                 self.last_ending = Some(ending);
+                let own_will = then == Then::Judge;
                 self.phase = Phase::Stopping {
                     rest: Rest::Others,
                     since,
@@ -37,10 +38,10 @@ impl Machine {
                     killed,
                     then,
                 };
-                if others {
-                    Vec::new()
-                } else {
-                    self.on_tree_empty(now)
+                match (others, own_will) {
+                    (false, _) => self.on_tree_empty(now),
+                    (true, true) => vec![Action::KillTree],
+                    (true, false) => Vec::new(),
                 }
             }
             Phase::Stopped
@@ -70,6 +71,12 @@ impl Machine {
             Then::Start => self.wait(now, "gone"),
             Then::Fail(ending) => {
                 self.judge(ending, ran, now);
+                Vec::new()
+            }
+            Then::Judge => {
+                if let Some(ending) = self.last_ending.clone() {
+                    self.judge(ending, ran, now);
+                }
                 Vec::new()
             }
         }
@@ -122,6 +129,19 @@ impl Machine {
             *signal = signals::ABRT;
         }
         actions
+    }
+
+    /// It says that it is about to end: it has as long as one that was told to, and nobody takes it for ready.
+    pub(super) fn on_stopping(&mut self, pid: u32, since: Moment, now: Moment) {
+        let until = now.saturating_add(self.policy.stop_timeout);
+        let phase = Phase::Stopping {
+            rest: Rest::Main(pid),
+            since,
+            until,
+            killed: false,
+            then: Then::Judge,
+        };
+        self.enter(phase, "ends by itself", now);
     }
 
     pub(super) fn end(

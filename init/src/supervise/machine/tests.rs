@@ -49,6 +49,44 @@ fn check_end(restart: Restart, status: i32, want: State) {
 }
 
 #[test]
+fn one_that_says_it_ends_is_judged_by_how_it_does() {
+    let stopping = |policy: Restart| {
+        let mut machine = started(&plain().restart(policy));
+        assert_eq!(machine.on(Event::Said(Notice::Stopping), at(100)), []);
+        assert_eq!(machine.state(), State::Stopping);
+        assert!(!machine.is_ready());
+        machine
+    };
+    for (policy, status, want) in [
+        (Restart::OnFailure, 0, State::Finished),
+        (Restart::OnFailure, 3, State::Restarting),
+        (Restart::Always, 0, State::Restarting),
+    ] {
+        let mut machine = stopping(policy);
+        assert_eq!(machine.on(exited(status), at(200)), []);
+        assert_eq!(machine.state(), want, "{policy:?} {status}");
+    }
+
+    let mut left = stopping(Restart::OnFailure);
+    let event = Event::Exited {
+        ending: Ending::Exit(0),
+        others: true,
+    };
+    assert_eq!(left.on(event, at(200)), [Action::KillTree]);
+    assert_eq!(left.on(Event::TreeEmpty, at(210)), []);
+    assert_eq!(left.state(), State::Finished);
+
+    let mut hung = stopping(Restart::OnFailure);
+    assert_eq!(hung.deadline(), Some(at(10_100)));
+    assert_eq!(hung.on(Event::Time, at(10_100)), [Action::KillTree]);
+
+    let mut stopped = stopping(Restart::Always);
+    assert_eq!(stopped.on(Event::Stop, at(150)), []);
+    assert_eq!(stopped.on(exited(0), at(200)), []);
+    assert_eq!(stopped.state(), State::Stopped);
+}
+
+#[test]
 fn each_policy_answers_each_end() {
     check_end(Restart::OnFailure, 0, State::Finished);
     check_end(Restart::OnFailure, 1, State::Restarting);
