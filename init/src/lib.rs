@@ -40,7 +40,7 @@ pub use crate::service::Service;
 use crate::runtime::devices::Devices;
 use crate::runtime::event_loop::Runtime;
 use crate::runtime::journal::Journal;
-use crate::runtime::{keeper, panic, publish, run_lock};
+use crate::runtime::{cgroup, keeper, panic, publish, run_lock};
 use crate::service::load;
 
 /// Where a service's processes are, for programs that do not care for more.
@@ -168,8 +168,12 @@ fn supervise(
         return Err(SuperviseError::Shared(run_dir));
     }
     let mut journal = Journal::new();
-    if let Err(error) = &lock {
-        journal.warn(format_args!("lock {}: {error}", run_dir.display()));
+    match &lock {
+        Err(error) => journal.warn(format_args!("lock {}: {error}", run_dir.display())),
+        Ok(_) if cgroup::kill_left(&run_dir) => {
+            journal.warn("killed the services that an earlier init left behind");
+        }
+        Ok(_) => {}
     }
     if panic::count() > 0 {
         journal.warn(format_args!(

@@ -1,5 +1,9 @@
 //! What goes wrong around init, and leaves it standing.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests fail by panicking, read the clock and wait for their children"
+)]
 
 mod common;
 
@@ -263,6 +267,53 @@ fn each_signal_to_end_ends() {
         init.signal(signal);
         assert_eq!(init.wait(), Some(0), "{signal}");
         assert!(!init.run_dir().join("control.sock").exists());
+    }
+}
+
+/// Outside a PID namespace, where nobody kills the orphans of a killed init.
+#[test]
+fn after_a_killed_init_the_next_one_begins_from_nothing() {
+    let init = Init::start("killed", &alive());
+    let run_dir = init.folder.join("second");
+    let start = || {
+        std::process::Command::new(env!("CARGO_BIN_EXE_init"))
+            .args(["--no-boot", "--services"])
+            .arg(init.folder.join("services.toml"))
+            .args(["--home-dir", "/nonexistent", "--run-dir"])
+            .arg(&run_dir)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let running = |other: Option<i32>| {
+        init.until("alive to run", || {
+            let text = std::fs::read_to_string(run_dir.join("service/alive")).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix("pid="))?;
+            let pid = line.parse::<i32>().ok()?;
+            (text.contains("state=running") && Some(pid) != other).then_some(pid)
+        })
+    };
+    let mut first = start();
+    let orphan = running(None);
+    first.kill().unwrap();
+    first.wait().unwrap();
+
+    let mut second = start();
+    running(Some(orphan));
+    let began = std::time::Instant::now();
+    let number = nix::unistd::Pid::from_raw(second.id().try_into().unwrap());
+    nix::sys::signal::kill(number, Signal::SIGTERM).unwrap();
+    assert_eq!(second.wait().unwrap().code(), Some(0));
+    assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
+    let mut said = String::new();
+    std::io::Read::read_to_string(second.stderr.as_mut().unwrap(), &mut said).unwrap();
+    // Nobody may have waited for it yet; a dead process has no command line.
+    let words = std::fs::read(format!("/proc/{orphan}/cmdline")).unwrap_or_default();
+    let lives = !words.is_empty();
+    if said.contains("no control groups") {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(orphan), Signal::SIGKILL);
+    } else {
+        assert!(!lives && said.contains("left behind"), "{said}");
     }
 }
 

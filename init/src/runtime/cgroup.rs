@@ -6,6 +6,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use gokrazy_core::paths;
 
@@ -27,18 +29,19 @@ pub struct Group {
 /// Controllers that our limits need.
 const WANTED: [&str; 3] = ["memory", "cpu", "pids"];
 
+/// So often what was killed is looked for: it may be in the kernel's hands for an instant.
+const LOOKS: u32 = 100;
+
+/// Pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 impl Root {
     /// Finds the hierarchy and makes our folder in it, named after the run folder, which no two inits share.
     ///
     /// # Errors
     /// Why there are no groups, for people.
     pub fn open(run_dir: &Path) -> Result<Self, String> {
-        let mounts = read(Path::new(paths::PROC_MOUNTINFO))?;
-        let own = read(Path::new(paths::PROC_SELF_CGROUP))?;
-        let parent = place(&mounts, &own).ok_or("no cgroup2 is mounted")?;
-        let run =
-            fs::metadata(run_dir).map_err(|error| format!("{}: {error}", run_dir.display()))?;
-        let folder = parent.join(format!("gokrazy-{:x}-{:x}", run.dev(), run.ino()));
+        let (parent, folder) = folders(run_dir)?;
         sweep(&folder);
         match fs::create_dir(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -84,6 +87,37 @@ impl Root {
     pub fn remove(&self) {
         sweep(&self.folder);
     }
+}
+
+/// Kills what an earlier init of this run folder left behind when it was killed; says whether there was anything.
+///
+/// Only for who has locked the run folder: what lives in its groups then belongs to nobody.
+pub fn kill_left(run_dir: &Path) -> bool {
+    let Ok((_, path)) = folders(run_dir) else {
+        return false;
+    };
+    let all = Group { path };
+    let lives = || all.is_populated() == Some(true);
+    if !lives() || all.kill().is_err() {
+        return false;
+    }
+    for _ in 0..LOOKS {
+        if !lives() {
+            break;
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+    true
+}
+
+/// Our own group's folder, and in it the one of the services.
+fn folders(run_dir: &Path) -> Result<(PathBuf, PathBuf), String> {
+    let mounts = read(Path::new(paths::PROC_MOUNTINFO))?;
+    let own = read(Path::new(paths::PROC_SELF_CGROUP))?;
+    let parent = place(&mounts, &own).ok_or("no cgroup2 is mounted")?;
+    let run = fs::metadata(run_dir).map_err(|error| format!("{}: {error}", run_dir.display()))?;
+    let folder = parent.join(format!("gokrazy-{:x}-{:x}", run.dev(), run.ino()));
+    Ok((parent, folder))
 }
 
 /// Removes the empty groups of an earlier run.
