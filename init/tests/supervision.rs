@@ -118,6 +118,58 @@ fn a_deaf_service_is_killed_after_its_patience() {
 }
 
 #[test]
+fn a_frozen_service_is_asked_to_end_like_any_other() {
+    let script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done";
+    let init = Init::start("frozen", &sh("a", script, ""));
+    init.until_logged("a", "up");
+    init.ctl_ok(&["signal", "a", "STOP"]);
+    init.ctl_ok(&["stop", "a", "--timeout", "9s"]);
+    init.until_logged("a", "bye");
+    assert_eq!(init.status("a")["last_exit"], "exit status 0");
+}
+
+/// So soon that the new process has not made its group yet, on a machine with other things to do.
+#[test]
+fn one_that_has_just_been_started_is_stopped_at_once() {
+    let tables: String = (0..20)
+        .map(|n| sh(&format!("s{n}"), "exec sleep 1000", "start = 'manual'"))
+        .collect();
+    let init = Init::start("at-once", &tables);
+    let began = Instant::now();
+    for n in 0..20 {
+        let name = format!("s{n}");
+        init.ctl_ok(&["start", &name, "--no-wait"]);
+        init.ctl_ok(&["stop", &name, "--no-wait"]);
+    }
+    for n in 0..20 {
+        init.until_state(&format!("s{n}"), "stopped");
+    }
+    assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
+}
+
+/// Whoever reads the answer may go away before the end.
+#[test]
+fn answers_to_nobody_and_to_a_full_disk_are_no_bugs() {
+    let init = Init::start("answers", &sh("a", "exec sleep 1000", ""));
+    let ask = |script: &str| {
+        let mut shell = std::process::Command::new("bash");
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_init")]);
+        shell.arg(init.run_dir()).output().unwrap()
+    };
+    let words = ["status", "status --json", "status a", "restart a --json"];
+    for words in words {
+        let closed = format!("$0 ctl --run-dir $1 {words} | true; exit ${{PIPESTATUS[0]}}");
+        let output = ask(&closed);
+        assert_eq!(output.status.code(), Some(0), "{words}");
+        assert!(output.stderr.is_empty(), "{words}: {output:?}");
+        let full = ask(&format!("$0 ctl --run-dir $1 {words} > /dev/full"));
+        assert_eq!(full.status.code(), Some(1), "{words}");
+        let error = String::from_utf8_lossy(&full.stderr).into_owned();
+        assert!(error.contains("No space left"), "{words}: {error}");
+    }
+}
+
+#[test]
 fn services_start_in_order_and_stop_against_it() {
     let talk = |name: &str, ready: &str| {
         format!(
@@ -397,14 +449,11 @@ fn wrong_usage_is_refused_before_anything_is_touched() {
             .output()
             .unwrap()
     };
+    // Of this test alone: a folder that somebody made would be a folder without services, and no error.
+    let none = std::env::temp_dir().join(format!("in-none-{}", std::process::id()));
+    let none = none.to_str().unwrap();
     for words in [
-        &[
-            "--no-boot",
-            "--services",
-            "/nonexistent",
-            "--run-dir",
-            "/tmp/in-none",
-        ][..],
+        &["--no-boot", "--services", none, "--run-dir", none][..],
         &["--no-boot", "--colour"],
         &["--no-boot", "--shutdown-timeout", "soon"],
         &[],
@@ -415,7 +464,7 @@ fn wrong_usage_is_refused_before_anything_is_touched() {
         assert_eq!(output.status.code(), Some(2), "{words:?}");
         assert!(!output.stderr.is_empty(), "{words:?}");
     }
-    assert!(!std::path::Path::new("/tmp/in-none").exists());
+    assert!(!std::path::Path::new(none).exists());
     for words in [&["--help"][..], &["--version"], &["ctl", "--help"]] {
         assert_eq!(run(words).status.code(), Some(0), "{words:?}");
     }

@@ -15,6 +15,7 @@ pub mod show;
 pub mod states;
 
 use std::fmt;
+use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -233,20 +234,33 @@ fn named(name: &str) -> Result<(), CtlError> {
 fn status(args: &CtlArgs, name: Option<&str>) -> Result<(), CtlError> {
     client::connect(&args.run_dir)?;
     match name {
-        None => show::all(&states::all(&args.run_dir)?, args.json),
+        None => {
+            let all = states::all(&args.run_dir)?;
+            print(|out| show::all(out, &all, args.json))
+        }
         Some(name) => {
             named(name)?;
             let status = states::one(&args.run_dir, name)?;
-            show::one(&status, args.json);
+            print(|out| show::one(out, &status, args.json))
         }
     }
-    Ok(())
+}
+
+/// Whoever reads us may have seen enough before the end; a full disk is told.
+fn print(
+    show: impl FnOnce(&mut BufWriter<StdoutLock<'_>>) -> io::Result<()>,
+) -> Result<(), CtlError> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match show(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|error| CtlError::Other(format!("write the answer: {error}"))),
+    }
 }
 
 fn ask(args: &CtlArgs, what: &str, request: &Request) -> Result<(), CtlError> {
     client::ask(&args.run_dir, what, request)?;
     if args.json {
-        show::done(what);
+        print(|out| show::done(out, what))?;
     }
     Ok(())
 }
@@ -264,7 +278,7 @@ fn ask_and_wait(
         states::wait(&args.run_dir, &target.name, target.timeout, settled)?
     };
     if args.json {
-        show::one(&status, true);
+        print(|out| show::one(out, &status, true))?;
     }
     Ok(())
 }

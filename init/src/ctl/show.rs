@@ -1,5 +1,6 @@
 //! States and records as text for people or JSON for scripts; the JSON is described in `docs/man/init.8.md`.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use gokrazy_core::log_record::Record;
@@ -9,10 +10,12 @@ use serde_json::{Value, json};
 use crate::runtime::clock;
 
 /// Shows all services.
-pub fn all(statuses: &[ServiceStatus], as_json: bool) {
+///
+/// # Errors
+/// The errno of writing.
+pub fn all(out: &mut impl Write, statuses: &[ServiceStatus], as_json: bool) -> io::Result<()> {
     if as_json {
-        println!("{}", Value::from_iter(statuses.iter().map(value)));
-        return;
+        return writeln!(out, "{}", Value::from_iter(statuses.iter().map(value)));
     }
     let width = statuses
         .iter()
@@ -20,40 +23,40 @@ pub fn all(statuses: &[ServiceStatus], as_json: bool) {
         .max()
         .unwrap_or(0);
     for status in statuses {
-        println!("{:width$}  {}", status.name, line(status));
+        writeln!(out, "{:width$}  {}", status.name, line(status))?;
     }
+    Ok(())
 }
 
 /// Shows one service.
-pub fn one(status: &ServiceStatus, as_json: bool) {
+///
+/// # Errors
+/// The errno of writing.
+pub fn one(out: &mut impl Write, status: &ServiceStatus, as_json: bool) -> io::Result<()> {
     if as_json {
-        println!("{}", value(status));
-        return;
+        return writeln!(out, "{}", value(status));
     }
-    println!("{}  {}", status.name, line(status));
-    println!(
-        "  runs      {}",
-        status.diverted.as_ref().unwrap_or(&status.command)
-    );
+    writeln!(out, "{}  {}", status.name, line(status))?;
+    let command = status.diverted.as_ref().unwrap_or(&status.command);
+    writeln!(out, "  runs      {command}")?;
     if let Some(uid) = status.uid {
-        println!("  user      {uid}");
+        writeln!(out, "  user      {uid}")?;
     }
     if let Some(missing) = &status.unfenced {
-        println!("  without   {missing}");
+        writeln!(out, "  without   {missing}")?;
     }
-    for change in &status.history {
-        println!(
-            "  {:>9} ago  {}: {}",
-            ago(change.at_ms),
-            change.state,
-            change.why
-        );
+    for Change { at_ms, state, why } in &status.history {
+        writeln!(out, "  {:>9} ago  {state}: {why}", ago(*at_ms))?;
     }
+    Ok(())
 }
 
 /// Shows that a request was met.
-pub fn done(what: &str) {
-    println!("{}", json!({ "result": "done", "name": what }));
+///
+/// # Errors
+/// The errno of writing.
+pub fn done(out: &mut impl Write, what: &str) -> io::Result<()> {
+    writeln!(out, "{}", json!({ "result": "done", "name": what }))
 }
 
 fn line(status: &ServiceStatus) -> String {

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use gokrazy_core::paths;
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::unistd::read;
 
 use super::clock;
@@ -32,15 +33,16 @@ impl Runtime {
                 Action::CheckConditions => {}
                 Action::Launch { first } => self.launch(index, first),
                 Action::Signal(signal) => {
-                    if let Some(tree) = self.tree(index) {
-                        tree.signal_group(signal);
-                    }
+                    self.signal_all(index, signal);
+                    // One that was stopped (SIGSTOP) could not heed it.
+                    self.signal_all(index, Signal::SIGCONT as i32);
                 }
                 Action::SignalMain(signal) => self.signal_main(index, signal),
                 Action::KillTree => {
                     if let Some(tree) = self.tree(index) {
                         tree.kill();
                     }
+                    self.signal_all(index, Signal::SIGKILL as i32);
                 }
             }
         }
@@ -54,6 +56,16 @@ impl Runtime {
             main: slot.main?,
             group: slot.group.as_ref(),
         })
+    }
+
+    /// A child that has not come to make its group yet gets the signal itself, and heeds it when it unblocks signals.
+    fn signal_all(&mut self, index: usize, signal: i32) {
+        let in_group = self
+            .tree(index)
+            .is_some_and(|tree| tree.signal_group(signal).is_ok());
+        if !in_group {
+            self.signal_main(index, signal);
+        }
     }
 
     fn signal_main(&mut self, index: usize, signal: i32) {

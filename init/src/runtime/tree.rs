@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use gokrazy_core::paths;
@@ -45,16 +46,19 @@ impl Tree<'_> {
             return;
         }
         let marked = self.marked();
-        self.signal_group(Signal::SIGKILL as i32);
+        // A group that is gone needs no signal.
+        let _ = self.signal_group(Signal::SIGKILL as i32);
         for pid in marked {
             let _ = kill(pid, Signal::SIGKILL);
         }
     }
 
     /// Sends a signal to its process group.
-    pub fn signal_group(&self, signal: i32) {
-        // A group that is gone needs no signal.
-        let _ = gokrazy_sys::process::signal_group(self.main, signal);
+    ///
+    /// # Errors
+    /// `ESRCH` if there is no such group, or not yet.
+    pub fn signal_group(&self, signal: i32) -> io::Result<()> {
+        gokrazy_sys::process::signal_group(self.main, signal)
     }
 
     fn in_process_group(&self) -> bool {
