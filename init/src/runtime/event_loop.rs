@@ -156,7 +156,9 @@ impl Runtime {
         }
         self.publish();
         self.journal.info("all services have stopped");
-        if let Some(groups) = &self.groups {
+        if self.options.mode == Mode::Guest
+            && let Some(groups) = &self.groups
+        {
             groups.remove();
         }
         (self.end.unwrap_or(End::PowerOff), self.devices)

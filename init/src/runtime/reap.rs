@@ -44,10 +44,13 @@ impl Runtime {
             self.hand_over_logs();
         }
         self.feed(index, Event::Exited { ending, others });
+        // Not in a shutdown: all groups go at its end, and on a device with the machine itself. Linux 6.12 was seen
+        // to fall over a file that was closed while many groups vanished (`list_lru_add`).
+        let ending = self.registry.is_ending();
         let group = self
             .slots
             .get_mut(index)
-            .filter(|_| !others)
+            .filter(|_| !others && !ending)
             .and_then(|slot| slot.group.take());
         if let Some(group) = group {
             group.remove();
