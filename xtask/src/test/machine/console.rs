@@ -15,6 +15,14 @@ const EMULATED: &[(&str, &str)] = &[
     ("leds-gpio", "one lamp hangs on that expander"),
     ("raspberrypi-cpufreq", "QEMU's firmware names no clocks"),
     ("raspberrypi-clk", "QEMU's firmware names no clocks"),
+    (
+        "BdsDxe: failed to load Boot",
+        "UEFI tries the empty drive that QEMU has before it tries the disk",
+    ),
+    (
+        "calibrate_delay_direct()",
+        "an emulated processor shares its time with the whole build machine",
+    ),
     ("Command line:", "the words are options there"),
     ("command line:", "the words are options there"),
 ];
