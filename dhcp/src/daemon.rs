@@ -84,6 +84,7 @@ fn block_signals() -> nix::Result<SignalFd> {
         Signal::SIGTERM,
         Signal::SIGINT,
         Signal::SIGUSR1,
+        Signal::SIGHUP,
         Signal::SIGCHLD,
     ] {
         set.add(signal);

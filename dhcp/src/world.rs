@@ -185,6 +185,10 @@ impl World {
             return duid;
         }
         let duid = link_layer_duid(mac);
+        // `--test` leaves no trace.
+        if self.only_offer() {
+            return duid;
+        }
         let text: String = duid.iter().map(|byte| format!("{byte:02x}")).collect();
         if let Err(error) = store::write(&path, &(text + "\n")) {
             self.log
@@ -254,8 +258,8 @@ impl World {
             .map(|link| link.mtu)
     }
 
-    /// Keeps a lease for the next run.
-    pub fn save(&mut self, name: &str, text: &str) {
+    /// Keeps a lease for the next run; says whether that worked.
+    pub fn save(&mut self, name: &str, text: &str) -> bool {
         let result = store::write(&self.config.state_dir.join(name), text);
         let kind = result.as_ref().err().map(|error| error.io_error().kind());
         // A disk that stays full is told of once.
@@ -271,6 +275,7 @@ impl World {
                 format!("{error}: {}; the lease is not kept", error.io_error()),
             );
         }
+        kind.is_none()
     }
 
     /// Forgets a lease.

@@ -91,10 +91,11 @@ impl Client {
         if self.saved.is_some_and(fresh) {
             return;
         }
-        self.saved = Some((address, now));
         let at = circumstances(self.mac, world);
         let text = store::render(grant, &self.name, &at, self.former_mtu);
-        world.save(&self.name, &text);
+        // What failed is tried again with the next renewal, however soon.
+        let saved = world.save(&self.name, &text);
+        self.saved = saved.then_some((address, now));
     }
 
     pub(super) fn tell(&self, reason: &'static str, world: &mut World) {

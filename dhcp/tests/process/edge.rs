@@ -3,8 +3,10 @@
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 
+use nix::sys::signal::Signal;
+
 use crate::common::{
-    ACK, DISCOVER, NAK, Net, OFFER, REQUEST, Seen, carry, eventually, lease, message,
+    ACK, ADDRESS, DISCOVER, NAK, Net, OFFER, REQUEST, Seen, carry, eventually, lease, message,
 };
 
 const OFF: [&str; 2] = ["--conflict-check", "off"];
@@ -340,4 +342,25 @@ fn a_vlan_is_made_and_removed() {
     }
     client.terminate();
     assert!(!net.ip("link show").contains("lan10"));
+}
+
+#[test]
+fn a_hangup_asks_for_more_time_and_test_keeps_no_identifier() {
+    let net = Net::new();
+    let state = net.folder.join("state");
+    std::fs::create_dir_all(&state).unwrap();
+    let server = net.server();
+    let mut test = net.client(&["--test"]);
+    let discover = server.expect(DISCOVER, 10);
+    server.reply(&discover, OFFER, &[&lease(600)]);
+    assert_eq!(test.exit(5), Some(0));
+    assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0);
+    drop(server);
+
+    let (server, mut client) = bind(&net, &lease(600));
+    client.signal(Signal::SIGHUP);
+    let request = server.expect(REQUEST, 5);
+    assert_eq!(request.client(), ADDRESS);
+    assert!(client.is_alive());
+    client.terminate();
 }
