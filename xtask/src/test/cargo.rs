@@ -1,9 +1,12 @@
 //! Runs `cargo test` and counts what the test programs say.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::report::{Counted, Report};
 use crate::process::line_of;
@@ -33,24 +36,54 @@ pub(super) fn run(workspace: &Workspace, report: &mut Report, name: &str, select
     }
 }
 
+/// How long after the end of its tests cargo's output may stay silent, and open.
+const LEFT_OPEN: Duration = Duration::from_secs(5);
+
 /// Runs `command`, passes its output on, and returns what it counted and how it ended.
+///
+/// A test that leaves a process behind leaves the output open with it: that is a failure, and not waited for.
 fn stream(command: &mut Command) -> Result<(Counted, Result<()>)> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("start {}", line_of(command)))?;
+    let lines = lines_of(child.stdout.take());
     let mut counted = Counted::default();
-    if let Some(output) = child.stdout.take() {
-        for line in BufReader::new(output).split(b'\n') {
-            let line = line.context("read what the tests print")?;
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            counted.take(&line);
+    loop {
+        match lines.recv_timeout(LEFT_OPEN) {
+            Ok(line) => {
+                println!("{line}");
+                counted.take(&line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                if child.try_wait().context("look after cargo")?.is_some() {
+                    let left = anyhow!("a test left a process behind that holds its output open");
+                    return Ok((counted, Err(left)));
+                }
+            }
         }
     }
     let ended = end(&mut child, command);
     Ok((counted, ended))
+}
+
+/// The lines of `output` as they come; the channel closes with it.
+fn lines_of(output: Option<ChildStdout>) -> Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        let split = output.map(|output| BufReader::new(output).split(b'\n'));
+        for line in split.into_iter().flatten().map_while(Result::ok) {
+            if sender
+                .send(String::from_utf8_lossy(&line).into_owned())
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 #[expect(
