@@ -153,6 +153,7 @@ impl World {
             longest: (!config.anonymous).then_some(LONGEST_MESSAGE),
             rapid_commit: !config.anonymous && !self.only_offer(),
             broadcast: config.broadcast,
+            in_order: config.anonymous,
         }
     }
 

@@ -113,6 +113,7 @@ fn identity() -> Identity {
         longest: None,
         rapid_commit: true,
         broadcast: false,
+        in_order: false,
     }
 }
 

@@ -15,6 +15,7 @@ fn identity() -> Identity {
         longest: Some(1472),
         rapid_commit: true,
         broadcast: false,
+        in_order: false,
     }
 }
 
@@ -370,4 +371,28 @@ fn random_bytes_after_a_sound_header_are_survived() {
         }
         let _ = decode(&bytes, &identity(), ClasslessRoutes::Accept);
     }
+}
+
+#[test]
+fn who_hides_sends_options_in_order() {
+    let identity = Identity {
+        in_order: true,
+        ..identity()
+    };
+    let request = Request {
+        kind: Kind::Request,
+        xid: 1,
+        secs: 0,
+        client: Ipv4Addr::UNSPECIFIED,
+        requested: Some(Ipv4Addr::new(192, 0, 2, 17)),
+        server: Some(Ipv4Addr::new(192, 0, 2, 1)),
+    };
+    let bytes = encode(&request, &identity);
+    let mut rest = &bytes[FIXED..];
+    let mut codes = Vec::new();
+    while let [code @ 1..=254, len, after @ ..] = rest {
+        codes.push(*code);
+        rest = &after[usize::from(*len)..];
+    }
+    assert!(codes.len() > 4 && codes.is_sorted(), "{codes:?}");
 }

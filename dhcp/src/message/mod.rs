@@ -70,6 +70,8 @@ pub struct Identity {
     pub rapid_commit: bool,
     /// The flag that asks for replies by broadcast.
     pub broadcast: bool,
+    /// Options by their numbers, since any other order tells clients apart (RFC 7844 §3.1).
+    pub in_order: bool,
 }
 
 /// What a server says.
@@ -173,6 +175,9 @@ fn options(request: &Request, identity: &Identity) -> Vec<DhcpOption> {
     }
     if identity.rapid_commit && request.kind == Kind::Discover {
         options.push(DhcpOption::RapidCommit);
+    }
+    if identity.in_order {
+        options.sort_by_key(|option| u8::from(OptionCode::from(option)));
     }
     options
 }
