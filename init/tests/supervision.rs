@@ -81,6 +81,29 @@ fn a_stop_takes_the_whole_tree_with_it() {
     );
 }
 
+/// A restart follows its exit at once: the new run's control group must not go with the old one's, and must take in a
+/// new process although it was killed.
+#[test]
+fn a_stop_after_a_restart_takes_those_along_that_hide() {
+    // Neither in the session, nor a descendant, nor marked: only the group knows whose it is.
+    let script = "(env -i setsid sleep 1000 &); echo up; exec sleep 1000";
+    let init = Init::start("hidden", &sh("a", script, "stop-timeout = '300ms'"));
+    init.until_logged("a", "up");
+    for _ in 0..3 {
+        init.ctl_ok(&["restart", "a"]);
+    }
+    if init.console().contains("no control groups") {
+        return;
+    }
+    let hidden = || {
+        let all = descendants(init.pid());
+        all.iter().filter(|line| line.contains("sleep")).count()
+    };
+    init.until("both", || (hidden() == 2).then_some(()));
+    init.ctl_ok(&["stop", "a"]);
+    assert_eq!(hidden(), 0, "{:?}", descendants(init.pid()));
+}
+
 #[test]
 fn a_main_process_that_ends_leaves_nothing_behind() {
     let script = "setsid sh -c 'echo behind; exec sleep 1000' & sleep 0.3; exit 0";

@@ -24,6 +24,7 @@ pub struct Root {
 #[derive(Debug)]
 pub struct Group {
     path: PathBuf,
+    is_fresh: bool,
 }
 
 /// Controllers that our limits need.
@@ -74,11 +75,13 @@ impl Root {
     /// The errno of making the folder.
     pub fn group(&self, name: &str, limits: &Limits) -> io::Result<(Group, Vec<String>)> {
         let path = self.folder.join(name);
-        match fs::create_dir(&path) {
+        // A group that was once killed is not cloned into: see `is_fresh`.
+        let _ = fs::remove_dir(&path);
+        let is_fresh = match fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let group = Group { path };
+            made => made.is_ok(),
+        };
+        let group = Group { path, is_fresh };
         let missing = group.limit(limits);
         Ok((group, missing))
     }
@@ -96,7 +99,10 @@ pub fn kill_left(run_dir: &Path) -> bool {
     let Ok((_, path)) = folders(run_dir) else {
         return false;
     };
-    let all = Group { path };
+    let all = Group {
+        path,
+        is_fresh: false,
+    };
     let lives = || all.is_populated() == Some(true);
     if !lives() || all.kill().is_err() {
         return false;
@@ -157,6 +163,14 @@ impl Group {
     /// The errno of opening it.
     pub fn folder(&self) -> io::Result<File> {
         File::open(&self.path)
+    }
+
+    /// Whether it was made for this run, and may be cloned into.
+    ///
+    /// Linux 6.14 and later compare how often the cloner's own group was killed with how often this one was, and kill
+    /// the child where that differs (`cgroup_css_set_fork`, `kill_seq`). Who joins by [`Self::procs`] is spared.
+    pub fn is_fresh(&self) -> bool {
+        self.is_fresh
     }
 
     /// The file whose writer joins the group.

@@ -83,7 +83,11 @@ impl Launch<'_> {
 
     /// Into its group by the clone; where the kernel or a sandbox knows no such clone, by a plain one.
     fn spawn(&self, plan: &mut Plan<'_>) -> io::Result<u32> {
-        let folder = self.group.map(Group::folder).transpose()?;
+        let into = self.group.filter(|group| group.is_fresh());
+        if into.is_none() {
+            plan.join = self.group.map(Group::procs);
+        }
+        let folder = into.map(Group::folder).transpose()?;
         match process::spawn(folder.as_ref().map(AsFd::as_fd), || child::run(plan)) {
             Err(error) if !is_exhausted(&error) => {
                 plan.join = self.group.map(Group::procs);

@@ -43,18 +43,19 @@ impl Runtime {
             // Before the next run may print something.
             self.hand_over_logs();
         }
-        self.feed(index, Event::Exited { ending, others });
+        // Before the next run, which makes its own of the same name.
         // Not in a shutdown: all groups go at its end, and on a device with the machine itself. Linux 6.12 was seen
         // to fall over a file that was closed while many groups vanished (`list_lru_add`).
-        let ending = self.registry.is_ending();
+        let is_end = self.registry.is_ending();
         let group = self
             .slots
             .get_mut(index)
-            .filter(|_| !others && !ending)
+            .filter(|_| !others && !is_end)
             .and_then(|slot| slot.group.take());
         if let Some(group) = group {
             group.remove();
         }
+        self.feed(index, Event::Exited { ending, others });
     }
 
     fn drain_report(&mut self, index: usize) {
