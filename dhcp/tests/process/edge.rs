@@ -164,10 +164,17 @@ fn naks_are_met_with_growing_patience() {
         let request = server.expect(REQUEST, 2);
         server.reply(&request, NAK, &[]);
         let next = server.expect(DISCOVER, 10);
-        gaps.push(next.at.duration_since(request.at).as_secs());
+        gaps.push(next.at.duration_since(request.at).as_secs_f64());
         discover = next;
     }
-    assert_eq!(gaps, [0, 2, 4]);
+    // Both moments are those at which a busy machine let the server look.
+    let near = |gap: &f64, want: f64| (gap - want).abs() < 0.7;
+    assert!(
+        gaps.iter()
+            .zip([0.0, 2.0, 4.0])
+            .all(|(gap, want)| near(gap, want)),
+        "{gaps:?}"
+    );
 }
 
 #[test]
