@@ -184,7 +184,10 @@ impl Lan {
         let path = self.folder.join("chrony.conf");
         let settings = format!(
             "local stratum 3\nallow\nbindaddress {SERVER}\ncmdport 0\nbindcmdaddress /\npidfile {}\n",
-            self.folder.join("chronyd.pid").display()
+            // Of this run: a run that was killed may have left its chronyd, and the file, behind.
+            self.folder
+                .join(format!("chronyd-{}.pid", std::process::id()))
+                .display()
         );
         fs::write(&path, settings).with_context(|| format!("write {}", path.display()))?;
         // -x: it serves this machine's clock and never sets it; -d: it stays ours.
