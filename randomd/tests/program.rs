@@ -395,6 +395,7 @@ fn a_seed_on_a_read_only_file_system_is_not_used() {
 #[test]
 fn a_full_file_system_loses_the_new_seed_and_says_so() {
     let room = Room::new("full");
+    // `cat` is to fail: it ends when the disk is full.
     let script = "$RANDOMD --once save; cp $S/seed.credit $S/before; cat /dev/zero >$S/fill || true
         $RANDOMD --once save && exit 9; cmp $S/seed.credit $S/before; test ! -e $S/seed.no-credit";
     let output = in_namespace(&room, script);

@@ -49,7 +49,7 @@ pub enum Received {
     Request(Request),
     /// Something to be refused.
     Refused(Refusal),
-    /// Nothing, for now.
+    /// Nothing yet: the socket has no more to read.
     Nothing,
     /// The client is gone.
     Gone,
