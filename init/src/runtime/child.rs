@@ -141,13 +141,16 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
     if let Err((fence, error)) = plan.fences.raise_view() {
         tell(plan, 'U', &format!("{fence} ({error})"));
     }
+    if plan.fences.no_new_privileges {
+        tried("give up new privileges", prctl::set_no_new_privs())?;
+    }
+    if let Err(error) = plan.fences.raise_landlock() {
+        tell(plan, 'U', &format!("landlock ({error})"));
+    }
     if let Some(credentials) = &plan.become_user {
         become_user(credentials)?;
     }
     enter(plan, home)?;
-    if plan.fences.no_new_privileges {
-        tried("give up new privileges", prctl::set_no_new_privs())?;
-    }
     if let Err(error) = plan.fences.raise_filter() {
         tell(plan, 'U', &format!("seccomp ({error})"));
     }

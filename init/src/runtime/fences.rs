@@ -16,6 +16,7 @@ use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
+use super::landlock;
 use super::options::Mode;
 use crate::service::{Service, User, capabilities};
 
@@ -30,6 +31,8 @@ pub struct Fences {
     pub program: Option<PathBuf>,
     /// Where it may write, if it may not write everywhere.
     pub writable: Option<Vec<PathBuf>>,
+    /// Where Landlock lets it write, if that is to watch over it.
+    pub landlock: Option<Vec<PathBuf>>,
     /// System calls that it does not get.
     pub refused: Vec<i64>,
 }
@@ -43,17 +46,21 @@ impl Fences {
         let wanted = service.isolation;
         let own_user = service.user == User::Auto;
         let own_view = own_user && mode == Mode::Machine;
-        let writable = || {
+        let writable = || -> Vec<PathBuf> {
             home.map(Path::to_owned)
                 .into_iter()
                 .chain(service.writable.clone())
                 .collect()
         };
+        // Who may mount must not be under Landlock, which forbids it to everybody.
+        let mounts = keeps(service.capabilities, "sys-admin");
+        let landlock = wanted.landlock.unwrap_or(own_view && !mounts);
         Self {
             no_new_privileges: wanted.no_new_privileges.unwrap_or(own_user),
             private_tmp: wanted.private_tmp.unwrap_or(own_view),
             program: lies_in_tmp(program),
             writable: wanted.read_only.unwrap_or(own_view).then(writable),
+            landlock: landlock.then(|| [writable(), landlock::everybodys()].concat()),
             refused: if wanted.seccomp.unwrap_or(own_user) {
                 refused(service.capabilities)
             } else {
@@ -89,6 +96,17 @@ impl Fences {
             own_tmp(self.program.as_deref()).map_err(|error| ("private-tmp", error))?;
         }
         Ok(())
+    }
+
+    /// Lets Landlock watch over where this process writes; to be called as root, or without new privileges.
+    ///
+    /// # Errors
+    /// The errno: `ENOSYS` or `EOPNOTSUPP` where the kernel has no Landlock.
+    pub fn raise_landlock(&self) -> io::Result<()> {
+        match &self.landlock {
+            None => Ok(()),
+            Some(writable) => landlock::raise(writable),
+        }
     }
 
     /// Refuses system calls to the program that will run; the last step before it runs.
@@ -212,12 +230,14 @@ const REFUSED: &[(i64, &str)] = &[
     (libc::SYS_ioperm, "sys-rawio"),
 ];
 
+fn keeps(kept: u64, capability: &str) -> bool {
+    capabilities::parse(capability).is_some_and(|number| kept & (1 << number) != 0)
+}
+
 fn refused(kept: u64) -> Vec<i64> {
-    let may =
-        |name: &str| capabilities::parse(name).is_some_and(|number| kept & (1 << number) != 0);
     REFUSED
         .iter()
-        .filter(|(_, need)| !may(need))
+        .filter(|(_, need)| !keeps(kept, need))
         .map(|(number, _)| *number)
         .collect()
 }
@@ -238,6 +258,21 @@ mod tests {
         assert!(
             on_device.no_new_privileges && on_device.private_tmp && !on_device.refused.is_empty()
         );
+        let watched = on_device.landlock.unwrap();
+        assert!(
+            ["/home/a", "/data", "/tmp"]
+                .map(PathBuf::from)
+                .iter()
+                .all(|path| watched.contains(path))
+        );
+        let mounter = Service {
+            capabilities: 1 << capabilities::parse("sys-admin").unwrap(),
+            ..own.clone()
+        };
+        assert_eq!(
+            Fences::of(&mounter, Mode::Machine, None, "/a").landlock,
+            None
+        );
         assert_eq!(
             on_device.writable,
             Some(vec!["/home/a".into(), "/data".into()])
@@ -248,6 +283,7 @@ mod tests {
             in_container.no_new_privileges
                 && !in_container.private_tmp
                 && in_container.writable.is_none()
+                && in_container.landlock.is_none()
         );
 
         let root = own.clone().user(User::Id(0));

@@ -10,7 +10,7 @@
 //! | [`journal`] | init's own lines |
 //! | [`identity`] | whom a service runs as |
 //! | [`launch`], [`child`] | making a service's process: before and after the clone |
-//! | [`fences`] | what a service cannot see and do |
+//! | [`fences`], `landlock` | what a service cannot see and do |
 //! | [`tree`], [`cgroup`] | all processes of a service: whether any lives, and killing them |
 //! | [`keeper`] | logd as a service |
 //! | [`log_link`] | pipes of the services, handed to logd |
@@ -34,6 +34,7 @@ pub mod fences;
 pub mod identity;
 pub mod journal;
 pub mod keeper;
+mod landlock;
 pub mod launch;
 pub mod log_link;
 pub mod notify_socket;

@@ -173,10 +173,6 @@ impl Runtime {
         self.open_pipes(index, service)?;
         self.open_notify(index, service, uid)?;
         self.open_group(index, service);
-        if service.isolation.landlock == Some(true) {
-            // Nobody shall trust in a fence that is not there.
-            self.unfenced(index, "landlock");
-        }
         Ok(uid)
     }
 
