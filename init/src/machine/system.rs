@@ -25,6 +25,7 @@ pub fn services() -> Vec<Service> {
         publisher(daemon("ntp", users::NTP.id, &["sys-time"])),
         Service {
             critical: true,
+            role: Role::Page,
             ..with_arguments(
                 daemon("web", users::WEB.id, &["net-bind-service"]),
                 &["--http-socket", &http_socket],

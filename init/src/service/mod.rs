@@ -106,7 +106,9 @@ pub struct Isolation {
 pub enum Role {
     /// A program of the operator's: stopped first.
     Application,
-    /// A daemon of ours on a device: stopped when the applications are gone.
+    /// The page: stopped when the applications are gone, while its clients can still be answered over the network.
+    Page,
+    /// A daemon of ours on a device: stopped when the page is gone.
     System,
     /// The keeper of the logs: stopped last, told which pipes to read.
     LogKeeper,

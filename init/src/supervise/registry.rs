@@ -296,7 +296,9 @@ impl Registry {
                 let why = format!("{name} keeps the output of all others: restart it instead");
                 Err(Refusal::Failed(why))
             }
-            Some(Role::Application | Role::System) | None => Ok(self.on(index, Event::Stop, now)),
+            Some(Role::Application | Role::Page | Role::System) | None => {
+                Ok(self.on(index, Event::Stop, now))
+            }
         }
     }
 

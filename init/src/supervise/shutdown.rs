@@ -1,5 +1,5 @@
-//! The order of a shutdown: who is waited for stops after those who wait, applications before our daemons, the log
-//! keeper last; pure.
+//! The order of a shutdown: who is waited for stops after those who wait, applications before the page, the page
+//! before our other daemons, the log keeper last; pure.
 
 use std::time::Duration;
 

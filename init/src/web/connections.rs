@@ -57,6 +57,17 @@ impl Connections {
         self.left.notify_one();
     }
 
+    /// Waits until the last one has ended.
+    pub async fn none(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.open() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+
     /// How many are open.
     pub fn open(&self) -> usize {
         self.with(|entries| entries.len())

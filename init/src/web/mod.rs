@@ -3,12 +3,13 @@
 //! Web holds no state of the machine: it reads the files that init, logd, dhcp and ntp publish, and what is to be
 //! changed it asks of init over the control socket.
 //! It runs as its own user on one thread, and a restart of it loses open connections and nothing else.
+//! Told to end, it finishes the answers that are under way ([`ending`]).
 //!
 //! | module | what |
 //! |---|---|
 //! | [`config`] | flags |
 //! | [`listen`], [`listeners`], [`watch`] | which addresses are served, and sockets that follow them |
-//! | [`connections`], [`serve`], [`peer`] | connections, bounded in number and time |
+//! | [`connections`], [`serve`], [`peer`], [`ending`] | connections, bounded in number and time |
 //! | [`auth`], [`password`], [`throttle`], [`origin`], [`tokens`] | who gets in, and what a browser may be made to do |
 //! | [`router`], [`params`], [`error`] | routes, what requests carry, refusals |
 //! | [`machine`], [`snapshot`], [`logs`] | what the machine says of itself, and its services print |
@@ -22,6 +23,7 @@ pub mod config;
 pub mod connections;
 pub mod control;
 pub mod divert;
+pub mod ending;
 pub mod error;
 pub mod gokrazy;
 pub mod listen;
@@ -45,6 +47,7 @@ pub mod tokens;
 pub mod update;
 pub mod watch;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -55,6 +58,7 @@ use tokio::sync::Semaphore;
 
 use auth::Door;
 use config::Config;
+use ending::Ending;
 use error::Refusal;
 use password::{KEY_LENGTH, Store};
 use serve::Server;
@@ -84,6 +88,8 @@ pub struct App {
     pub numbers: Numbers,
     /// One permit for each client that follows a log.
     pub followers: Arc<Semaphore>,
+    /// Whether the process is about to end.
+    pub ending: Ending,
     /// For metrics.
     pub counters: Counters,
     /// Our user id: its processes are served on the unix socket without a password.
@@ -109,6 +115,7 @@ impl App {
             door: Door::new(store),
             numbers: Numbers::new(key),
             followers: Arc::new(Semaphore::new(logs::MAX_FOLLOWERS)),
+            ending: Ending::default(),
             counters: Counters::default(),
             uid: nix::unistd::geteuid().as_raw(),
         })
@@ -144,7 +151,7 @@ impl App {
     }
 }
 
-/// Serves until the process is ended.
+/// Serves until a signal asks for the end, and then finishes what is under way.
 ///
 /// # Errors
 /// Neither the network nor the unix socket can be served.
@@ -159,18 +166,30 @@ pub fn run(args: config::Args) -> anyhow::Result<()> {
         reason = "the one place where web draws chance"
     )]
     getrandom::fill(&mut key).context("draw a key")?;
+    let signals = ending::take_signals().context("take signals")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
         .thread_keep_alive(std::time::Duration::from_secs(1))
         .build()
         .context("start the runtime")?;
-    runtime.block_on(serve_all(App::new(config, key)))
+    runtime.block_on(async {
+        let app = App::new(config, key);
+        let server = Server::new(app.clone(), router::router(app.clone()));
+        ending::follow(signals, app.ending.clone()).context("wait for signals")?;
+        let served = pin!(serve_all(app.clone(), server.clone()));
+        match app.ending.cuts(served).await {
+            Some(served) => served,
+            None => {
+                server.drain().await;
+                Ok(())
+            }
+        }
+    })
 }
 
-async fn serve_all(app: Arc<App>) -> anyhow::Result<()> {
+async fn serve_all(app: Arc<App>, server: Arc<Server>) -> anyhow::Result<()> {
     let config = app.config.clone();
-    let server = Server::new(app.clone(), router::router(app));
     let unix = {
         let server = server.clone();
         let path = config.http_socket.clone();

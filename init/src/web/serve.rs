@@ -1,5 +1,6 @@
 //! One connection after another, from its first byte to its last; bounded in time, memory and number.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 
 use super::App;
 use super::connections::Connections;
+use super::ending;
 use super::peer::{Connection, Peer};
 
 /// A request's head must be complete so long after the connection fell idle; it also ends idle connections.
@@ -48,6 +50,9 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        if self.app.ending.has_begun() {
+            return;
+        }
         self.connections.room(|| Instant::now().into_std()).await;
         let connection = Arc::new(Connection::new(peer, Instant::now().into_std()));
         let leave = Leave {
@@ -74,14 +79,24 @@ impl Server {
             self.app.counters.requests.fetch_add(1, Ordering::Relaxed);
             TowerToHyperService::new(self.router.clone()).call(request.map(Body::new))
         });
-        // What goes wrong here is the client's doing and told by its end; a line a time would let it fill the log.
-        let _ = http1::Builder::new()
+        let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(MAX_HEAD)
             .max_headers(MAX_FIELDS)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
+            .serve_connection(TokioIo::new(stream), service);
+        let mut served = pin!(served);
+        // What goes wrong here is the client's doing and told by its end; a line a time would let it fill the log.
+        let done = self.app.ending.cuts(served.as_mut()).await;
+        if done.is_none() && connection.is_proven() {
+            served.as_mut().graceful_shutdown();
+            let _ = served.await;
+        }
+    }
+
+    /// Waits for the connections that the end leaves time, at most [`ending::LIMIT`].
+    pub async fn drain(&self) {
+        let _ = tokio::time::timeout(ending::LIMIT, self.connections.none()).await;
     }
 }
 

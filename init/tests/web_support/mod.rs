@@ -18,18 +18,20 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use gokrazy_core::atomic::{Durability, replace};
 use gokrazy_core::control::{Refusal, Reply, Request};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept, bind, listen, recv,
     send, socket,
 };
+use nix::unistd::Pid;
 use web_password::{Cost, hash};
 
 /// The password of every machine here.
@@ -139,6 +141,11 @@ impl FakeInit {
         *self.answer.lock().unwrap() = Reply::Refused(refusal);
     }
 
+    /// Answers nothing until what is returned is dropped.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, Reply> {
+        self.answer.lock().unwrap()
+    }
+
     /// The next request.
     pub(crate) fn next(&self) -> Request {
         self.requests.recv_timeout(PATIENCE).unwrap()
@@ -159,10 +166,10 @@ fn serve(listener: &OwnedFd, sender: &mpsc::Sender<Request>, answer: &Mutex<Repl
         let Ok(request) = Request::parse(&text) else {
             continue;
         };
-        let answer = answer.lock().unwrap().render();
         if sender.send(request).is_err() {
             return;
         }
+        let answer = answer.lock().unwrap().render();
         let _ = send(
             connection.as_raw_fd(),
             answer.as_bytes(),
@@ -235,6 +242,19 @@ impl Web {
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, signal).unwrap();
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
+        eventually("web ends", || self.child.try_wait().unwrap().is_some());
+        self.child.wait().unwrap()
     }
 
     /// Whether it still runs.

@@ -176,9 +176,14 @@ fn a_shutdown_goes_against_the_order_of_the_start_and_our_daemons_go_last() {
         role: Role::LogKeeper,
         ..service("logd", &[])
     };
+    let page = Service {
+        role: Role::Page,
+        ..service("web", &[])
+    };
     let services = vec![
         logd,
         dhcp,
+        page,
         service("db", &[]),
         service("shop", &["db"]),
         service("lone", &[]),
@@ -190,10 +195,12 @@ fn a_shutdown_goes_against_the_order_of_the_start_and_our_daemons_go_last() {
     world.exit("shop", 0);
     assert_eq!(world.stopped, ["shop", "lone", "db"]);
     world.exit("db", 0);
+    assert_eq!(world.stopped, ["shop", "lone", "db", "web"]);
+    world.exit("web", 0);
     world.exit("dhcp", 0);
     assert!(!world.registry.has_ended());
     world.exit("logd", 0);
-    assert_eq!(world.stopped, ["shop", "lone", "db", "dhcp", "logd"]);
+    assert_eq!(world.stopped, ["shop", "lone", "db", "web", "dhcp", "logd"]);
     assert!(world.registry.has_ended());
 }
 

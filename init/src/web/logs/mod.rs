@@ -123,19 +123,24 @@ pub fn folder_of(logs: &Path, name: &str) -> Option<PathBuf> {
 
 fn stream(app: &Arc<App>, reader: Reader, style: Style, follow: bool) -> Result<Response, Refusal> {
     let busy = "too many clients follow logs; close one";
-    let watch = if follow {
+    let live = if follow {
         let permit = app.followers.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Refusal::Busy(busy))?;
         let watch =
             Watch::new().map_err(|error| Refusal::Internal(format!("watch the log: {error}")))?;
-        Some((watch, permit))
+        let ending = Box::pin(app.ending.begun());
+        Some(Live {
+            watch,
+            ending,
+            _permit: permit,
+        })
     } else {
         None
     };
     let body = Follow {
         reader,
         writer: Writer::new(style),
-        watch,
+        live,
     };
     body.arm();
     let content_type = match style {
@@ -153,14 +158,23 @@ fn stream(app: &Arc<App>, reader: Reader, style: Style, follow: bool) -> Result<
 struct Follow {
     reader: Reader,
     writer: Writer,
-    /// `None`: ends with what is there. The permit counts us among the followers.
-    watch: Option<(Watch, OwnedSemaphorePermit)>,
+    /// `None`: ends with what is there.
+    live: Option<Live>,
+}
+
+/// What a stream that goes on waits for.
+struct Live {
+    watch: Watch,
+    /// The process's end is the stream's too.
+    ending: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Counts us among the followers.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Follow {
     /// Watches the log's folder, or the nearest one around it while it is absent.
     fn arm(&self) {
-        let Some((watch, _)) = &self.watch else {
+        let Some(Live { watch, .. }) = &self.live else {
             return;
         };
         let changes =
@@ -193,9 +207,12 @@ impl HttpBody for Follow {
             if more {
                 continue;
             }
-            let Some((watch, _)) = &me.watch else {
+            let Some(Live { watch, ending, .. }) = &mut me.live else {
                 return Poll::Ready(None);
             };
+            if ending.as_mut().poll(context).is_ready() {
+                return Poll::Ready(None);
+            }
             match std::task::ready!(watch.poll_events(context)) {
                 Ok(_) => me.arm(),
                 Err(_) => return Poll::Ready(None),

@@ -154,16 +154,14 @@ impl<'a> Lab<'a> {
 
     /// Posts to `path` as its owner, which must be accepted, and waits for the run's end.
     pub(super) fn end_by(&self, mut guest: Guest, path: &str, want: Ending) -> Result<Vec<String>> {
-        // A machine that goes down may take its page with it before the answer is out; how it ends is what counts.
-        if let Ok(answer) = self.lan.inside(|| self.page.post(path, REQUEST_LIMIT)) {
-            let accepted = (200..400).contains(&answer.status);
-            ensure!(
-                accepted,
-                "{path}: status {}: {}",
-                answer.status,
-                answer.body
-            );
-        }
+        let answer = self.lan.inside(|| self.page.post(path, REQUEST_LIMIT))?;
+        let accepted = (200..400).contains(&answer.status);
+        ensure!(
+            accepted,
+            "{path}: status {}: {}",
+            answer.status,
+            answer.body
+        );
         let ending = guest.wait_for_end(END_LIMIT)?;
         ensure!(ending == want, "{path} ended in {ending:?}, not {want:?}");
         Ok(guest.console().lines())
