@@ -98,7 +98,7 @@ fn chrony(folder: &Path, server: &str, state: &Path) -> Chrony {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
-    Chrony(child.unwrap_or_else(|error| panic!("start chronyd: {error}: apt-get install chrony")))
+    Chrony(child.unwrap_or_else(|error| panic!("start chronyd: {error}: `cargo xtask setup` gets it, and `cargo xtask bench ntp` finds it")))
 }
 
 fn percentile_95(mut errors: Vec<f64>) -> f64 {

@@ -49,7 +49,7 @@ impl Chrony {
             .stderr(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("start chronyd: {error}: apt-get install chrony"));
+            .unwrap_or_else(|error| panic!("start chronyd: {error}: `cargo xtask setup` gets it, and `cargo xtask test process` finds it"));
         Self {
             child,
             address: format!("127.0.0.1:{port}"),

@@ -37,6 +37,7 @@ pub(crate) enum Command {
 /// Whatever stopped the verb.
 pub(crate) fn dispatch(command: Command) -> Result<()> {
     let workspace = Workspace::find()?;
+    setup::complete_path(&workspace)?;
     match command {
         Command::Setup(arguments) => setup::run(&workspace, &arguments),
         Command::Build(arguments) => build::run(&workspace, &arguments),

@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// What is missing on this machine, or why the guest does not run.
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    setup::ensure(Purpose::Run)?;
+    setup::ensure(workspace, Purpose::Run)?;
     check_port(arguments.http)?;
     let folder = workspace
         .target()

@@ -39,7 +39,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) fn measure(workspace: &Workspace, table: &mut Table) -> Result<()> {
     for purpose in [Purpose::Image, Purpose::Run, Purpose::Test] {
-        setup::ensure(purpose)?;
+        setup::ensure(workspace, purpose)?;
     }
     let lan = Lan::new(&workspace.target().join("vm/bench-lan"), Plug::Tap)?;
     for (machine, name, budget) in MACHINES {

@@ -62,7 +62,7 @@ impl Stand {
     /// Builds the programs for this machine, and a network with a DHCP and an NTP server.
     pub(super) fn new(workspace: &Workspace) -> Result<Self> {
         for purpose in [Purpose::Image, Purpose::Test] {
-            setup::ensure(purpose)?;
+            setup::ensure(workspace, purpose)?;
         }
         ensure!(
             nix::unistd::geteuid().is_root(),

@@ -41,7 +41,7 @@ pub(crate) fn image(
     let board = arguments.board.or(loaded.config.board).unwrap_or(Board::Pi);
     let output = output_path(workspace, board, arguments.output.as_deref())?;
     write::check(&output)?;
-    setup::ensure(Purpose::Image)?;
+    setup::ensure(workspace, Purpose::Image)?;
     let password = password::find(workspace, &loaded)?;
     let fetched = packages::ensure(workspace, board, false)?;
     let kernel = match &arguments.kernel {

@@ -8,6 +8,8 @@
 //! A package whose size or hash is wrong is fetched again; one that cannot be fetched leaves all others as they are.
 
 mod apt;
+mod board;
+mod host;
 mod listing;
 mod lock;
 mod sources;
@@ -19,6 +21,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use gokrazy_core::atomic::{self, Durability};
 
+use host::Lists;
 pub(crate) use lock::{Entry, Lock};
 
 use crate::image::Board;
@@ -84,17 +87,19 @@ pub(crate) fn ensure(workspace: &Workspace, board: Board, refresh: bool) -> Resu
                 "looking for kernel and firmware packages for {}",
                 board.word()
             );
-            let lock = apt::resolve(&folder.0, board)?;
+            let lock = board::resolve(&folder.0, board)?;
             atomic::replace(&path, lock.render().as_bytes(), 0o644, Durability::Volatile)?;
             lock
         }
     };
     for entry in &lock.entries {
-        let fetched = fetch(&folder, board, entry);
+        let fetched = fetch(&folder, entry, |path| {
+            board::root(&folder.0, board)?.download(entry, path)
+        });
         let tree = folder.unpacked(entry);
         match (fetched, listing::matches(&tree)) {
             (Ok(()), true) => {}
-            (Ok(()), false) => unpack(&folder, entry)?,
+            (Ok(()), false) => unpack(&folder, &[entry], &tree)?,
             // Nothing is missing for a build.
             (Err(error), true) => eprintln!("xtask: {error:#}; going on with its unpacked files"),
             (Err(error), false) => return Err(error),
@@ -104,6 +109,35 @@ pub(crate) fn ensure(workspace: &Workspace, board: Board, refresh: bool) -> Resu
         lock,
         trees: folder.0.join("trees"),
     })
+}
+
+/// Puts `package`, with all that it needs and this host lacks, into one tree at `tree`, without installing anything.
+///
+/// # Errors
+/// No network, no such package, or one that is not what its index says; the cache stays as it was.
+pub(crate) fn unpack_for_host(workspace: &Workspace, package: &str, tree: &Path) -> Result<()> {
+    let folder = Folder::of(workspace);
+    let lock = match fetch_for_host(&folder, package, Lists::Hosts) {
+        Ok(lock) => lock,
+        // Lists that are old or empty are the common reason; if it is another one, the second attempt tells of it.
+        Err(_) => fetch_for_host(&folder, package, Lists::Fresh)?,
+    };
+    let entries: Vec<&Entry> = lock.entries.iter().collect();
+    unpack(&folder, &entries, tree)
+}
+
+fn fetch_for_host(folder: &Folder, package: &str, lists: Lists) -> Result<Lock> {
+    let root = host::root(&folder.0, lists)?;
+    let lock = host::closure(&root, package)?;
+    for entry in &lock.entries {
+        fetch(folder, entry, |path| root.download(entry, path))?;
+    }
+    Ok(lock)
+}
+
+/// Whether a tree that was unpacked here still holds what it held at first.
+pub(crate) fn is_whole(tree: &Path) -> bool {
+    listing::matches(tree)
 }
 
 /// `target/packages`.
@@ -128,7 +162,7 @@ impl Folder {
     }
 }
 
-fn fetch(folder: &Folder, board: Board, entry: &Entry) -> Result<()> {
+fn fetch(folder: &Folder, entry: &Entry, download: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let path = folder.deb(entry);
     if entry.is_whole(&path) {
         return Ok(());
@@ -137,28 +171,29 @@ fn fetch(folder: &Folder, board: Board, entry: &Entry) -> Result<()> {
         println!("{} is damaged: fetching it again", path.display());
     }
     fs::create_dir_all(folder.0.join("debs")).context("make the folder for packages")?;
-    apt::download(&folder.0, board, entry, &path)
+    download(&path)
         .with_context(|| format!("fetch {}; `cargo xtask setup` tries again", entry.file))
 }
 
-/// Unpacks beside the final place, so that a tree under its own name was a whole one.
-fn unpack(folder: &Folder, entry: &Entry) -> Result<()> {
-    let tree = folder.unpacked(entry);
+/// Unpacks `entries` over each other beside the final place, so that a tree under its own name was a whole one.
+fn unpack(folder: &Folder, entries: &[&Entry], tree: &Path) -> Result<()> {
     let half = tree.with_extension("half");
-    for old in [&half, &tree] {
+    for old in [&half, tree] {
         if old.exists() {
             fs::remove_dir_all(old).with_context(|| format!("remove {}", old.display()))?;
         }
     }
     fs::create_dir_all(&half).with_context(|| format!("make {}", half.display()))?;
-    process::capture(
-        Command::new("dpkg-deb")
-            .arg("-x")
-            .arg(folder.deb(entry))
-            .arg(&half),
-    )?;
-    listing::store(&half, &tree)?;
-    move_into_place(&half, &tree)
+    for entry in entries {
+        process::capture(
+            Command::new("dpkg-deb")
+                .arg("-x")
+                .arg(folder.deb(entry))
+                .arg(&half),
+        )?;
+    }
+    listing::store(&half, tree)?;
+    move_into_place(&half, tree)
 }
 
 #[expect(

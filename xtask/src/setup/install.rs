@@ -1,4 +1,4 @@
-//! Installs Debian packages where that is allowed, and otherwise says how.
+//! Installs Debian packages where that is allowed, and otherwise says how; some are unpacked only (see [`super::unpack`]).
 //!
 //! No daemon that comes with a package is started, and no package is removed for another's sake.
 
@@ -10,28 +10,40 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::needs::{Need, program};
+use super::needs::{Need, Way, program};
+use super::unpack;
 use crate::process;
+use crate::workspace::Workspace;
 
 /// Asked by Debian's maintainer scripts before they start a daemon; 101 means "do not".
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const POLICY_TEXT: &str =
     "#!/bin/sh\n# put here by cargo xtask setup, gone when it ends\nexit 101\n";
 
-/// Installs what is `missing`.
+/// Installs or unpacks what is `missing`.
 ///
 /// # Errors
 /// The command that the user has to run, where we may not; or what apt said.
-pub(crate) fn packages(missing: &[&Need]) -> Result<()> {
-    if missing.is_empty() {
-        return Ok(());
-    }
+pub(crate) fn packages(workspace: &Workspace, missing: &[&Need]) -> Result<()> {
     for need in missing {
         println!("missing: {}, for {}", need.package, need.why);
     }
-    if program("apt-get").is_none() {
+    if !missing.is_empty() && program("apt-get").is_none() {
         bail!("install what is missing (the names are Debian's), then try again");
     }
+    let (unpack, install): (Vec<&Need>, Vec<&Need>) =
+        missing.iter().partition(|need| need.way == Way::Unpack);
+    // First what needs no root: then the command that a user has to run is the last step.
+    for need in unpack {
+        unpack::supply(workspace, need)?;
+    }
+    if install.is_empty() {
+        return Ok(());
+    }
+    by_apt(&install)
+}
+
+fn by_apt(missing: &[&Need]) -> Result<()> {
     if !is_root() {
         bail!(
             "packages are missing; this gets them: {}",

@@ -1,11 +1,14 @@
 //! `cargo xtask setup`: checks this machine for what the other verbs need, and gets what is missing.
 //!
-//! Installed packages apart, nothing outside the target folder changes.
+//! Installed packages apart, nothing outside the target folder changes; and what is not installed but unpacked lies
+//! there too.
 //! Everything is looked for anew each time, by files whose presence is cheap to see, so there is no stamp that could
 //! be wrong; a run that finds all in place takes a few milliseconds a purpose.
 
 mod install;
 mod needs;
+mod path;
+mod unpack;
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +18,9 @@ use clap::Args;
 use gokrazy_core::atomic::{self, Durability};
 
 pub(crate) use needs::{DEBIAN_KEYS, Purpose, program};
+pub(crate) use path::complete as complete_path;
 
+use self::needs::Way;
 use crate::image::Board;
 use crate::packages;
 use crate::process;
@@ -44,11 +49,11 @@ pub(crate) struct Arguments {
 /// # Errors
 /// What is missing, and the command that supplies it.
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let missing = needs::missing(&Purpose::ALL);
+    let missing = needs::missing(workspace, &Purpose::ALL);
     if arguments.check {
         return tell(workspace, &missing);
     }
-    install::packages(&missing)?;
+    install::packages(workspace, &missing)?;
     if let Some(toolchain) = arguments.toolchain {
         remember(workspace, toolchain)?;
     }
@@ -74,8 +79,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 ///
 /// # Errors
 /// What is missing, and the command that supplies it.
-pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
-    install::packages(&needs::missing(&[purpose]))
+pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
+    install::packages(workspace, &needs::missing(workspace, &[purpose]))
 }
 
 /// The way to compile for `architecture`, made ready if need be.
@@ -132,13 +137,16 @@ fn tell(workspace: &Workspace, missing: &[&needs::Need]) -> Result<()> {
     for need in missing {
         println!("{}: missing, needed for {}", need.package, need.why);
     }
-    if missing.is_empty() {
-        return Ok(());
+    let (unpack, install): (Vec<&needs::Need>, Vec<&needs::Need>) =
+        missing.iter().partition(|need| need.way == Way::Unpack);
+    match (unpack.is_empty(), install.is_empty()) {
+        (true, true) => Ok(()),
+        (false, true) => bail!("packages are missing; `cargo xtask setup` gets them"),
+        (_, false) => bail!(
+            "packages are missing; this gets them: {}, then cargo xtask setup",
+            install::command_line(&install)
+        ),
     }
-    bail!(
-        "packages are missing; this gets them: {}",
-        install::command_line(missing)
-    )
 }
 
 /// Whether rustup could add the target; it says itself why not.
@@ -166,7 +174,7 @@ fn prepare_from_source(workspace: &Workspace, architecture: Architecture) -> Res
     if Toolchain::FromSource.is_ready(workspace, architecture) {
         return Ok(());
     }
-    install::packages(&needs::missing(&[Purpose::FromSource]))?;
+    ensure(workspace, Purpose::FromSource)?;
     let environment = python_environment(workspace);
     if !environment.join("bin/cargo-zigbuild").exists() {
         println!("getting the linker: {}", PYTHON_PACKAGES.join(", "));

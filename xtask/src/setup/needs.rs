@@ -4,6 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::unpack;
+use crate::workspace::Workspace;
+
 /// What packages are needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -25,10 +28,22 @@ impl Purpose {
 /// How one sees that a package is there.
 #[derive(Debug)]
 enum Probe {
-    /// A program in `PATH` or in the folders for the administrator.
+    /// A program in `PATH`.
     Program(&'static str),
     /// A file.
     File(&'static str),
+}
+
+/// How a package comes to this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// apt installs it.
+    Install,
+    /// It is unpacked into the target folder and not installed.
+    ///
+    /// So come daemons that the machine would start from then on, and packages that others of the machine may
+    /// exclude: `chrony` displaces any other time daemon, and QEMU's emulators want its tools in the same version.
+    Unpack,
 }
 
 /// A package and what for.
@@ -38,6 +53,8 @@ pub(crate) struct Need {
     pub(crate) package: &'static str,
     /// Purpose in words.
     pub(crate) why: &'static str,
+    /// How it comes here.
+    pub(crate) way: Way,
     probe: Probe,
     purpose: Purpose,
 }
@@ -60,12 +77,18 @@ const NEEDS: &[Need] = &[
         "signatures of kernel and firmware packages",
         Purpose::Image,
     ),
-    run(
+    unpacked(
         "qemu-system-arm",
         "qemu-system-aarch64",
         "the emulated Raspberry Pi",
+        Purpose::Run,
     ),
-    run("qemu-system-x86", "qemu-system-x86_64", "the emulated PC"),
+    unpacked(
+        "qemu-system-x86",
+        "qemu-system-x86_64",
+        "the emulated PC",
+        Purpose::Run,
+    ),
     file(
         "qemu-efi-aarch64",
         "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
@@ -83,7 +106,7 @@ const NEEDS: &[Need] = &[
     test("dnsmasq-base", "dnsmasq", "a DHCP and DNS server"),
     test("kea-dhcp4-server", "kea-dhcp4", "another DHCP server"),
     test("udhcpd", "udhcpd", "a third DHCP server"),
-    test("chrony", "chronyd", "an NTP server"),
+    unpacked("chrony", "chronyd", "an NTP server", Purpose::Test),
     test("busybox-static", "busybox", "small services for tests"),
     test("util-linux", "setpriv", "namespaces and users for tests"),
     test("gcc", "cc", "the kernel's own sizes of structures"),
@@ -135,17 +158,34 @@ const fn image(package: &'static str, program: &'static str, why: &'static str) 
     Need {
         package,
         why,
+        way: Way::Install,
         probe: Probe::Program(program),
         purpose: Purpose::Image,
     }
 }
 
-const fn run(package: &'static str, program: &'static str, why: &'static str) -> Need {
+const fn test(package: &'static str, program: &'static str, why: &'static str) -> Need {
     Need {
         package,
         why,
+        way: Way::Install,
         probe: Probe::Program(program),
-        purpose: Purpose::Run,
+        purpose: Purpose::Test,
+    }
+}
+
+const fn unpacked(
+    package: &'static str,
+    program: &'static str,
+    why: &'static str,
+    purpose: Purpose,
+) -> Need {
+    Need {
+        package,
+        why,
+        way: Way::Unpack,
+        probe: Probe::Program(program),
+        purpose,
     }
 }
 
@@ -158,42 +198,46 @@ const fn file(
     Need {
         package,
         why,
+        way: Way::Install,
         probe: Probe::File(path),
         purpose,
     }
 }
 
-const fn test(package: &'static str, program: &'static str, why: &'static str) -> Need {
-    Need {
-        package,
-        why,
-        probe: Probe::Program(program),
-        purpose: Purpose::Test,
-    }
-}
-
-/// What `purposes` need and this machine does not have.
-pub(crate) fn missing(purposes: &[Purpose]) -> Vec<&'static Need> {
+/// What `purposes` need and this machine does not have, installed or unpacked.
+pub(crate) fn missing(workspace: &Workspace, purposes: &[Purpose]) -> Vec<&'static Need> {
     NEEDS
         .iter()
-        .filter(|need| purposes.contains(&need.purpose) && !need.probe.is_met())
+        .filter(|need| purposes.contains(&need.purpose) && !need.is_met(workspace))
         .collect()
 }
 
-impl Probe {
-    fn is_met(&self) -> bool {
-        match self {
-            Self::Program(name) => program(name).is_some(),
-            Self::File(path) => Path::new(path).exists(),
+impl Need {
+    fn is_met(&self, workspace: &Workspace) -> bool {
+        match self.probe {
+            Probe::Program(name) => match program(name) {
+                Some(path) if path == unpack::wrapper(workspace, name) => {
+                    unpack::is_whole(workspace, self.package)
+                }
+                found => found.is_some(),
+            },
+            Probe::File(path) => Path::new(path).exists(),
+        }
+    }
+
+    /// The program by which one sees that the package is there.
+    pub(crate) fn program(&self) -> Option<&'static str> {
+        match self.probe {
+            Probe::Program(name) => Some(name),
+            Probe::File(_) => None,
         }
     }
 }
 
-/// The program `name`, also where only the administrator's `PATH` leads.
+/// The program `name`, in `PATH`, which [`super::path`] has made complete.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
 }

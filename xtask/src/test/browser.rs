@@ -38,7 +38,7 @@ const SCREENS: [(&str, u32, u32); 2] = [("desk", 1280, 900), ("telephone", 390, 
 /// Runs all of it.
 pub(super) fn run(workspace: &Workspace, report: &mut Report) {
     report.title("browser: the page in headless Chromium");
-    let desk = setup::ensure(Purpose::Test).and_then(|()| Desk::open(workspace));
+    let desk = setup::ensure(workspace, Purpose::Test).and_then(|()| Desk::open(workspace));
     let desk = match desk {
         Ok(desk) => desk,
         Err(error) => return report.case("browser tests can run here", Err(error)),

@@ -90,11 +90,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 
 fn process_tests(workspace: &Workspace, report: &mut Report) {
     report.title("process: the real programs in namespaces");
-    let ready =
-        setup::ensure(Purpose::Test).and_then(|()| match nix::unistd::geteuid().is_root() {
-            true => Ok(()),
-            false => bail!("namespaces need root: sudo -E cargo xtask test process"),
-        });
+    let ready = setup::ensure(workspace, Purpose::Test).and_then(|()| match nix::unistd::geteuid()
+        .is_root()
+    {
+        true => Ok(()),
+        false => bail!("namespaces need root: sudo -E cargo xtask test process"),
+    });
     match ready {
         Ok(()) => cargo::run(workspace, report, "process tests", &["--test", "*"]),
         Err(error) => report.case("process tests can run here", Err(error)),

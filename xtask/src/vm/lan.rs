@@ -190,9 +190,10 @@ impl Lan {
                 .display()
         );
         fs::write(&path, settings).with_context(|| format!("write {}", path.display()))?;
-        // -x: it serves this machine's clock and never sets it; -d: it stays ours.
+        // -x: it serves this machine's clock and never sets it; -d: it stays ours; -u: its package's own user need not exist.
         let path = path.to_string_lossy();
-        self.serve("chronyd", &["-x", "-d", "-f", &path].map(str::to_owned))
+        let arguments = ["-x", "-d", "-u", "root", "-f", &path];
+        self.serve("chronyd", &arguments.map(str::to_owned))
     }
 
     fn serve(&mut self, program: &str, arguments: &[String]) -> Result<()> {

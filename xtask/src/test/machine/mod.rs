@@ -125,7 +125,7 @@ pub(super) fn run(workspace: &Workspace, only: &str, report: &mut Report) {
 
 fn prepare(workspace: &Workspace) -> Result<Lan> {
     for purpose in [Purpose::Image, Purpose::Run, Purpose::Test] {
-        setup::ensure(purpose)?;
+        setup::ensure(workspace, purpose)?;
     }
     if !nix::unistd::geteuid().is_root() {
         bail!("a network of its own needs root: sudo -E cargo xtask test machine");
