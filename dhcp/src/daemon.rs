@@ -185,11 +185,12 @@ impl Daemon {
             match &event {
                 NetlinkEvent::Link(link) => self.on_link(link),
                 NetlinkEvent::LinkGone(index) => self.remove(*index, Departure::Gone),
-                NetlinkEvent::AddressGone(_) | NetlinkEvent::RouteGone(_) => {
-                    for client in &mut self.clients {
-                        client.on_netlink(&event);
-                    }
+                NetlinkEvent::AddressGone(gone) => {
+                    // One with a lifetime that proves taken goes at once, its flags saying why.
+                    self.on_six(gone.interface, Cue::Address(gone.clone()));
+                    self.on_removal(&event);
                 }
+                NetlinkEvent::RouteGone(_) => self.on_removal(&event),
                 NetlinkEvent::Lost => {
                     self.list_links().context("list interfaces")?;
                     for client in &mut self.clients {
@@ -216,6 +217,12 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+
+    fn on_removal(&mut self, event: &NetlinkEvent) {
+        for client in &mut self.clients {
+            client.on_netlink(event);
+        }
     }
 
     fn on_six(&mut self, interface: u32, cue: Cue) {

@@ -104,7 +104,14 @@ fn keep<T: PartialEq>(
             }
         }
         (None, _) if list.len() < MOST => list.push((item, until)),
-        (None, _) => {}
+        // What ends first makes room for what lasts longer (RFC 8106 §6.2).
+        (None, _) => {
+            let end = |until: Option<Moment>| until.map_or(u64::MAX, Moment::as_millis);
+            let first = list.iter_mut().min_by_key(|(_, until)| end(*until));
+            if let Some(first) = first.filter(|first| end(first.1) < end(until)) {
+                *first = (item, until);
+            }
+        }
     }
 }
 
@@ -228,5 +235,10 @@ mod tests {
             dns.take(&rdnss(60, &[&server]), at(0));
         }
         assert_eq!(dns.servers().len(), MOST);
+        let first: Ipv6Addr = "2001:db8::".parse().unwrap();
+        assert!(dns.servers().contains(&first));
+        dns.take(&rdnss(61, &["2001:db8:1::1"]), at(0));
+        assert_eq!(dns.servers().len(), MOST);
+        assert!(!dns.servers().contains(&first));
     }
 }

@@ -133,7 +133,7 @@ impl Six {
             Cue::Deadline => return self.machine.on_deadline(now, chance),
             Cue::Readable => return self.replies(world),
             Cue::LinkUp => self.machine.on_advice(advice(self.flags), now, chance),
-            Cue::LinkDown => self.machine.on_link_down(),
+            Cue::LinkDown => return self.machine.on_link_down(),
             Cue::Flags(flags) => {
                 self.flags = flags;
                 self.machine.on_advice(advice(flags), now, chance);

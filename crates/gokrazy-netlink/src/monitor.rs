@@ -20,7 +20,7 @@ const BUFFER: usize = 16 * 1024;
 pub enum Groups {
     /// Links, IPv4 addresses, IPv4 routes.
     Ipv4,
-    /// These, and IPv6 addresses, interface flags and router options.
+    /// These, and IPv6 addresses, routes, interface flags and router options.
     Both,
 }
 
@@ -29,7 +29,10 @@ impl Groups {
     fn mask(self) -> u32 {
         let four = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV4_ROUTE;
         // RTNLGRP_ND_USEROPT is group 20: bit 19.
-        let six = libc::RTMGRP_IPV6_IFADDR | libc::RTMGRP_IPV6_IFINFO | (1 << 19);
+        let six = libc::RTMGRP_IPV6_IFADDR
+            | libc::RTMGRP_IPV6_ROUTE
+            | libc::RTMGRP_IPV6_IFINFO
+            | (1 << 19);
         let mask = match self {
             Self::Ipv4 => four,
             Self::Both => four | six,

@@ -4,6 +4,39 @@ use std::time::Duration;
 
 use crate::moment::{Chance, Moment};
 
+/// First and longest wait of an exchange (`IRT` and `MRT` of RFC 8415 §15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pace {
+    pub(super) first: Duration,
+    pub(super) most: Duration,
+}
+
+impl Pace {
+    /// `REQ_TIMEOUT`, `REQ_MAX_RT`.
+    pub(super) const REQUEST: Self = Self::seconds(1, 30);
+    /// `CNF_TIMEOUT`, `CNF_MAX_RT`.
+    pub(super) const CONFIRM: Self = Self::seconds(1, 4);
+    /// `REN_TIMEOUT`, `REN_MAX_RT`; those of Rebind are the same.
+    pub(super) const RENEW: Self = Self::seconds(10, 600);
+    /// `DEC_TIMEOUT`; four messages long, it needs no longest wait.
+    pub(super) const DECLINE: Self = Self::seconds(1, 30);
+
+    /// `SOL_TIMEOUT` or `INF_TIMEOUT`, and a longest wait that servers have a say in.
+    pub(super) fn up_to(most: Duration) -> Self {
+        Self {
+            most,
+            ..Self::seconds(1, 0)
+        }
+    }
+
+    const fn seconds(first: u64, most: u64) -> Self {
+        Self {
+            first: Duration::from_secs(first),
+            most: Duration::from_secs(most),
+        }
+    }
+}
+
 /// An exchange and its retransmissions (RFC 8415 §15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Exchange {
@@ -11,19 +44,19 @@ pub(super) struct Exchange {
     began: Moment,
     pub(super) sent: u32,
     wait: Duration,
-    most: Duration,
+    pub(super) most: Duration,
     pub(super) next: Moment,
 }
 
 impl Exchange {
-    pub(super) fn new(first: u64, most: u64, now: Moment, chance: &mut dyn Chance) -> Self {
+    pub(super) fn new(pace: Pace, now: Moment, chance: &mut dyn Chance) -> Self {
         let [_, a, b, c] = chance.draw().to_be_bytes();
         Self {
             xid: [a, b, c],
             began: now,
             sent: 0,
-            wait: Duration::from_secs(first),
-            most: Duration::from_secs(most),
+            wait: pace.first,
+            most: pace.most,
             next: now,
         }
     }
@@ -36,13 +69,16 @@ impl Exchange {
         self.wait = self.wait.min(self.most);
         self.sent = self.sent.saturating_add(1);
         let spread = chance.up_to(self.wait / 5);
-        // The first solicitation is not repeated too early: offers are collected meanwhile.
-        let least = if self.sent == 1 {
-            self.wait
-        } else {
-            self.wait.saturating_sub(self.wait / 10)
-        };
+        let least = self.wait.saturating_sub(self.wait / 10);
         self.next = now.after(least.saturating_add(spread));
+    }
+
+    /// The same for the first solicitation: strictly later than the first wait, in which offers are collected
+    /// (RFC 8415 §18.2.1).
+    pub(super) fn send_and_collect(&mut self, now: Moment, chance: &mut dyn Chance) {
+        self.sent = 1;
+        let spread = chance.up_to(self.wait / 10).max(Duration::from_millis(1));
+        self.next = now.after(self.wait.saturating_add(spread));
     }
 
     pub(super) fn elapsed(&self, now: Moment) -> u16 {

@@ -20,6 +20,9 @@ pub struct Held {
 }
 
 /// The times of a grant (RFC 8415 §14.2): a T1 or T2 of 0 leaves them to us, and neither may pass the end.
+///
+/// Neither comes at once, however short the lease, so that no server makes us send without a pause; and T1 does not
+/// come after T2 where one is the server's and the other ours.
 pub(super) fn hold(granted: &Granted, now: Moment) -> Held {
     const FOREVER: u32 = u32::MAX;
     let until = |seconds: u32| match seconds {
@@ -40,11 +43,16 @@ pub(super) fn hold(granted: &Granted, now: Moment) -> Held {
         given if given >= granted.valid && granted.valid != FOREVER => share(tenths),
         given => given,
     };
+    let (t1, t2) = match (choose(granted.t1, 5).max(1), choose(granted.t2, 8).max(1)) {
+        (t1, t2) if t1 <= t2 => (t1, t2),
+        (t1, t2) if granted.t1 == 0 => (t1.min(t2), t2),
+        (t1, _) => (t1, t1),
+    };
     Held {
         address: granted.address,
         preferred_until: until(granted.preferred),
         valid_until: until(granted.valid),
-        renew: until(choose(granted.t1, 5)),
-        rebind: until(choose(granted.t2, 8)),
+        renew: until(t1),
+        rebind: until(t2),
     }
 }

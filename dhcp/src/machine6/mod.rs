@@ -3,37 +3,43 @@
 //! ```text
 //!   idle ──a router says "other"──► waiting ≤1 s ─► informing ──reply──► informed ──refresh time─┐
 //!    ▲                                                  ▲──────────────────────────────────────┘
-//!    └──a router says "managed"──► waiting ≤1 s ─► soliciting ─► requesting ──reply──► bound
-//!                                                       ▲             │ ten tries       │ T1
-//!                                                       ├─────────────┘              renewing
-//!                                                       └── the end ── rebinding ◄──T2──┘
+//!    ├──a router says "managed"──► waiting ≤1 s ─► soliciting ─► requesting ──reply──► bound
+//!    │                                                  ▲             │ ten tries       │ T1
+//!    │                                                  ├─────────────┘              renewing
+//!    │                                                  └── the end ── rebinding ◄──T2──┘
+//!    └──the link is back──► waiting ≤1 s ─► confirming ──"not on this link"──► soliciting, else bound
+//!                                declining ◄── taken ── bound;  declining ─► waiting
 //! ```
 //!
+//! What routers no longer say ends nothing that was granted; it is heeded when the client has to ask again.
+//! Each path back to soliciting that a server can provoke at will goes through a wait that grows.
 //! Reconfigure messages are not asked for, and not obeyed.
 
 mod exchange;
 mod lease;
+mod receive;
 mod vocabulary;
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use self::exchange::Exchange;
+use self::exchange::{Exchange, Pace};
 pub use self::lease::Held;
 use self::lease::hold;
 pub use self::vocabulary::{Action, Advice};
-use crate::message::v6::{Kind, Reply, Request};
+use crate::message::v6::{Kind, Request};
 use crate::moment::{Chance, Moment, earlier};
 
-/// Most of the wait before the first message (`SOL_MAX_DELAY`, `INF_MAX_DELAY`).
+/// Most of the wait before the first message (`SOL_MAX_DELAY`, `INF_MAX_DELAY`, `CNF_MAX_DELAY`).
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// `SOL_MAX_RT` and `INF_MAX_RT`, until a server says otherwise.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// `REQ_MAX_RC`.
 const REQUESTS: u32 = 10;
-/// `IRT_DEFAULT` and `IRT_MINIMUM`: when settings are asked for again.
-const REFRESH: u32 = 86_400;
-const REFRESH_LEAST: u32 = 600;
-/// Wait after an address proved taken.
-const DECLINE_WAIT: Duration = Duration::from_secs(10);
+/// `DEC_MAX_RC`.
+const DECLINES: u32 = 4;
+/// `CNF_MAX_RD`: who is not answered by then keeps what it has.
+const CONFIRM_FOR: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
@@ -44,8 +50,10 @@ enum State {
     Soliciting(Exchange, Option<Offer>),
     Requesting(Exchange, Offer),
     Bound,
+    Confirming(Exchange, Moment),
     Renewing(Exchange),
     Rebinding(Exchange),
+    Declining(Exchange, Ipv6Addr),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +72,12 @@ pub struct Machine6 {
     server: Vec<u8>,
     dns: Vec<Ipv6Addr>,
     search: Vec<String>,
+    solicit_most: Duration,
+    inform_most: Duration,
+    /// Refusals since the last grant.
+    refusals: u32,
+    /// Addresses that proved taken since the last one that was renewed.
+    duplicates: u32,
 }
 
 impl Default for Machine6 {
@@ -75,6 +89,10 @@ impl Default for Machine6 {
             server: Vec::new(),
             dns: Vec::new(),
             search: Vec::new(),
+            solicit_most: LONGEST_WAIT,
+            inform_most: LONGEST_WAIT,
+            refusals: 0,
+            duplicates: 0,
         }
     }
 }
@@ -101,8 +119,10 @@ impl Machine6 {
             State::Informing(exchange)
             | State::Soliciting(exchange, _)
             | State::Requesting(exchange, _)
+            | State::Confirming(exchange, _)
             | State::Renewing(exchange)
-            | State::Rebinding(exchange) => Some(exchange.xid),
+            | State::Rebinding(exchange)
+            | State::Declining(exchange, _) => Some(exchange.xid),
             State::Idle | State::Waiting(_) | State::Informed(_) | State::Bound => None,
         }
     }
@@ -116,7 +136,9 @@ impl Machine6 {
             State::Informing(exchange)
             | State::Soliciting(exchange, _)
             | State::Requesting(exchange, _)
-            | State::Rebinding(exchange) => Some(exchange.next),
+            | State::Rebinding(exchange)
+            | State::Declining(exchange, _) => Some(exchange.next),
+            State::Confirming(exchange, end) => Some(exchange.next.min(*end)),
             State::Bound => held.and_then(|held| held.renew),
             State::Renewing(exchange) => {
                 earlier(Some(exchange.next), held.and_then(|held| held.rebind))
@@ -125,26 +147,36 @@ impl Machine6 {
         earlier(own, held.and_then(|held| held.valid_until))
     }
 
-    /// A router has spoken.
+    /// A router has spoken, or the link is back with what routers said last.
     pub fn on_advice(&mut self, advice: Advice, now: Moment, chance: &mut dyn Chance) {
-        let more = match (self.advice, advice) {
-            (Advice::None, Advice::Settings | Advice::Address) => true,
-            (Advice::Settings, Advice::Address) => true,
-            // What routers no longer say does not end what was granted.
-            (_, Advice::None) | (Advice::Address, _) | (Advice::Settings, Advice::Settings) => {
-                false
-            }
+        self.advice = advice;
+        let begin = match &self.state {
+            State::Idle => advice != Advice::None || self.held.is_some(),
+            State::Informing(_) | State::Informed(_) => advice == Advice::Address,
+            State::Waiting(_)
+            | State::Soliciting(_, _)
+            | State::Requesting(_, _)
+            | State::Bound
+            | State::Confirming(_, _)
+            | State::Renewing(_)
+            | State::Rebinding(_)
+            | State::Declining(_, _) => false,
         };
-        if more {
-            self.advice = advice;
+        if begin {
             self.state = State::Waiting(now.after(chance.up_to(FIRST_WAIT)));
         }
     }
 
-    /// The link is gone: what was granted holds on, and will be asked for again.
-    pub fn on_link_down(&mut self) {
-        self.advice = Advice::None;
-        self.state = State::Idle;
+    /// The link is gone: an address holds on, and is asked about when the link is back; what belongs to the link
+    /// alone is forgotten.
+    pub fn on_link_down(&mut self) -> Vec<Action> {
+        let actions = match self.held {
+            Some(_) => Vec::new(),
+            None => self.forget_settings(),
+        };
+        (self.advice, self.state) = (Advice::None, State::Idle);
+        (self.solicit_most, self.inform_most) = (LONGEST_WAIT, LONGEST_WAIT);
+        actions
     }
 
     /// Does what is due.
@@ -155,8 +187,9 @@ impl Machine6 {
             .held
             .map_or((None, None), |held| (held.renew, held.rebind));
         match &self.state {
-            State::Waiting(at) if *at <= now => self.begin(now, chance, &mut actions),
-            State::Informed(at) if *at <= now => self.begin(now, chance, &mut actions),
+            State::Waiting(at) | State::Informed(at) if *at <= now => {
+                self.begin(now, chance, &mut actions);
+            }
             State::Soliciting(exchange, Some(offer)) if exchange.next <= now => {
                 let offer = offer.clone();
                 self.request(offer, now, chance, &mut actions);
@@ -164,17 +197,33 @@ impl Machine6 {
             State::Requesting(exchange, _) if exchange.next <= now && exchange.sent >= REQUESTS => {
                 self.begin(now, chance, &mut actions);
             }
-            State::Bound if due(rebind) => self.rebind(now, chance, &mut actions),
-            State::Renewing(_) if due(rebind) => self.rebind(now, chance, &mut actions),
-            State::Bound if due(renew) => {
-                self.state = State::Renewing(Exchange::new(10, 600, now, chance));
+            State::Declining(exchange, _) if exchange.next <= now && exchange.sent >= DECLINES => {
+                self.after_decline(now);
+            }
+            State::Confirming(_, end) if *end <= now => self.state = State::Bound,
+            State::Bound | State::Renewing(_) if due(rebind) => {
+                self.state = State::Rebinding(Exchange::new(Pace::RENEW, now, chance));
                 self.send(now, chance, &mut actions);
             }
+            State::Bound if due(renew) => {
+                self.state = State::Renewing(Exchange::new(Pace::RENEW, now, chance));
+                self.send(now, chance, &mut actions);
+            }
+            State::Informing(exchange) if exchange.next <= now && self.advice == Advice::None => {
+                self.begin(now, chance, &mut actions);
+            }
+            State::Soliciting(exchange, None)
+                if exchange.next <= now && self.advice != Advice::Address =>
+            {
+                self.begin(now, chance, &mut actions);
+            }
             State::Informing(exchange)
-            | State::Soliciting(exchange, _)
+            | State::Soliciting(exchange, None)
             | State::Requesting(exchange, _)
+            | State::Confirming(exchange, _)
             | State::Renewing(exchange)
             | State::Rebinding(exchange)
+            | State::Declining(exchange, _)
                 if exchange.next <= now =>
             {
                 self.send(now, chance, &mut actions);
@@ -186,103 +235,31 @@ impl Machine6 {
             | State::Soliciting(_, _)
             | State::Requesting(_, _)
             | State::Bound
+            | State::Confirming(_, _)
             | State::Renewing(_)
-            | State::Rebinding(_) => {}
+            | State::Rebinding(_)
+            | State::Declining(_, _) => {}
         }
         actions
-    }
-
-    /// Takes a server's message.
-    pub fn on_reply(&mut self, reply: Reply, now: Moment, chance: &mut dyn Chance) -> Vec<Action> {
-        let mut actions = Vec::new();
-        if self.awaited() != Some(reply.xid) {
-            return actions;
-        }
-        match (&mut self.state, reply.is_advertisement) {
-            (State::Informing(_), false) => {
-                let refresh = reply.refresh.unwrap_or(REFRESH).max(REFRESH_LEAST);
-                self.state = State::Informed(now.after(Duration::from_secs(refresh.into())));
-                self.settings(reply, &mut actions);
-            }
-            (State::Soliciting(exchange, best), true) => {
-                let Some(granted) = reply.granted else {
-                    return actions;
-                };
-                let offer = Offer {
-                    server: reply.server,
-                    preference: reply.preference,
-                    address: granted.address,
-                };
-                // Within the first wait the best is collected; after it, and at the highest preference, taken.
-                let at_once = exchange.sent > 1 || offer.preference == 255;
-                if best
-                    .as_ref()
-                    .is_none_or(|best| best.preference < offer.preference)
-                {
-                    *best = Some(offer.clone());
-                }
-                if at_once {
-                    self.request(offer, now, chance, &mut actions);
-                }
-            }
-            (State::Requesting(_, offer), false) if offer.server == reply.server => {
-                self.granted(reply, now, chance, &mut actions);
-            }
-            (State::Renewing(_) | State::Rebinding(_), false) => {
-                self.granted(reply, now, chance, &mut actions);
-            }
-            (
-                State::Idle
-                | State::Waiting(_)
-                | State::Informing(_)
-                | State::Informed(_)
-                | State::Soliciting(_, _)
-                | State::Requesting(_, _)
-                | State::Bound
-                | State::Renewing(_)
-                | State::Rebinding(_),
-                _,
-            ) => {}
-        }
-        actions
-    }
-
-    /// The kernel found another host with our address.
-    pub fn on_duplicate(&mut self, now: Moment, chance: &mut dyn Chance) -> Vec<Action> {
-        let Some(held) = self.held.take() else {
-            return Vec::new();
-        };
-        self.state = State::Waiting(now.after(DECLINE_WAIT));
-        vec![
-            Action::Log(format!(
-                "{} is in use by another host; declined",
-                held.address
-            )),
-            Action::Send(self.farewell(Kind::Decline, held.address, chance)),
-            Action::Changed,
-        ]
     }
 
     /// The end; the address is given back if asked.
     pub fn on_stop(&mut self, release: bool, chance: &mut dyn Chance) -> Vec<Action> {
         let held = self.held.take();
-        let message = held.filter(|_| release);
-        let message = message.map(|held| self.farewell(Kind::Release, held.address, chance));
+        let message = held.filter(|_| release).map(|held| {
+            let [_, a, b, c] = chance.draw().to_be_bytes();
+            Request {
+                kind: Kind::Release,
+                xid: [a, b, c],
+                elapsed: 0,
+                server: Some(self.server.clone()),
+                address: Some(held.address),
+            }
+        });
         *self = Self::default();
         let mut actions: Vec<Action> = message.map(Action::Send).into_iter().collect();
         actions.push(Action::Changed);
         actions
-    }
-
-    fn farewell(&self, kind: Kind, address: Ipv6Addr, chance: &mut dyn Chance) -> Request {
-        let [_, a, b, c] = chance.draw().to_be_bytes();
-        Request {
-            kind,
-            xid: [a, b, c],
-            elapsed: 0,
-            server: Some(self.server.clone()),
-            address: Some(address),
-        }
     }
 
     fn expire(&mut self, now: Moment) -> Vec<Action> {
@@ -293,23 +270,40 @@ impl Machine6 {
         self.held = None;
         if matches!(
             self.state,
-            State::Bound | State::Renewing(_) | State::Rebinding(_)
+            State::Bound | State::Confirming(_, _) | State::Renewing(_) | State::Rebinding(_)
         ) {
             self.state = State::Waiting(now);
         }
-        vec![
+        let mut actions = vec![
             Action::Log(format!("lease of {} is over", held.address)),
             Action::Changed,
-        ]
+        ];
+        actions.extend(self.forget_settings());
+        actions
     }
 
     fn begin(&mut self, now: Moment, chance: &mut dyn Chance, actions: &mut Vec<Action>) {
-        self.state = match (self.advice, self.held) {
-            (Advice::None, _) => State::Idle,
-            (Advice::Settings, _) => State::Informing(Exchange::new(1, 3600, now, chance)),
-            // After a loss of the link: is the address still good here?
-            (Advice::Address, Some(_)) => State::Rebinding(Exchange::new(10, 600, now, chance)),
-            (Advice::Address, None) => State::Soliciting(Exchange::new(1, 3600, now, chance), None),
+        self.state = match (self.held, self.advice) {
+            // After unanswered requests to the server that had lost it.
+            (Some(_), _) if matches!(self.state, State::Requesting(_, _)) => {
+                State::Rebinding(Exchange::new(Pace::RENEW, now, chance))
+            }
+            // After a loss of the link: is the address still good here (RFC 8415 §18.2.12)?
+            (Some(_), _) => {
+                let exchange = Exchange::new(Pace::CONFIRM, now, chance);
+                State::Confirming(exchange, now.after(CONFIRM_FOR))
+            }
+            (None, Advice::None) => {
+                actions.extend(self.forget_settings());
+                State::Idle
+            }
+            (None, Advice::Settings) => {
+                State::Informing(Exchange::new(Pace::up_to(self.inform_most), now, chance))
+            }
+            (None, Advice::Address) => {
+                let pace = Pace::up_to(self.solicit_most);
+                State::Soliciting(Exchange::new(pace, now, chance), None)
+            }
         };
         self.send(now, chance, actions);
     }
@@ -321,31 +315,30 @@ impl Machine6 {
         chance: &mut dyn Chance,
         actions: &mut Vec<Action>,
     ) {
-        self.state = State::Requesting(Exchange::new(1, 30, now, chance), offer);
-        self.send(now, chance, actions);
-    }
-
-    fn rebind(&mut self, now: Moment, chance: &mut dyn Chance, actions: &mut Vec<Action>) {
-        self.state = State::Rebinding(Exchange::new(10, 600, now, chance));
+        self.state = State::Requesting(Exchange::new(Pace::REQUEST, now, chance), offer);
         self.send(now, chance, actions);
     }
 
     fn send(&mut self, now: Moment, chance: &mut dyn Chance, actions: &mut Vec<Action>) {
         let held = self.held.map(|held| held.address);
+        let ours = || Some(self.server.clone());
         let (exchange, kind, server, address) = match &mut self.state {
             State::Informing(exchange) => (exchange, Kind::Information, None, None),
             State::Soliciting(exchange, _) => (exchange, Kind::Solicit, None, None),
-            State::Requesting(exchange, offer) => (
-                exchange,
-                Kind::Request,
-                Some(offer.server.clone()),
-                Some(offer.address),
-            ),
-            State::Renewing(exchange) => (exchange, Kind::Renew, Some(self.server.clone()), held),
+            State::Requesting(exchange, offer) => {
+                let server = Some(offer.server.clone());
+                (exchange, Kind::Request, server, Some(offer.address))
+            }
+            State::Confirming(exchange, _) => (exchange, Kind::Confirm, None, held),
+            State::Renewing(exchange) => (exchange, Kind::Renew, ours(), held),
             State::Rebinding(exchange) => (exchange, Kind::Rebind, None, held),
+            State::Declining(exchange, taken) => (exchange, Kind::Decline, ours(), Some(*taken)),
             State::Idle | State::Waiting(_) | State::Informed(_) | State::Bound => return,
         };
-        exchange.send(now, chance);
+        match kind {
+            Kind::Solicit if exchange.sent == 0 => exchange.send_and_collect(now, chance),
+            _ => exchange.send(now, chance),
+        }
         actions.push(Action::Send(Request {
             kind,
             xid: exchange.xid,
@@ -355,44 +348,11 @@ impl Machine6 {
         }));
     }
 
-    fn granted(
-        &mut self,
-        reply: Reply,
-        now: Moment,
-        chance: &mut dyn Chance,
-        actions: &mut Vec<Action>,
-    ) {
-        let Some(granted) = reply.granted else {
-            // NotOnLink, NoBinding and the like: the server does not stand by it, so we ask anew, after a while.
-            if self.held.take().is_some() {
-                actions.push(Action::Changed);
-            }
-            self.state =
-                State::Waiting(now.after(FIRST_WAIT.saturating_add(chance.up_to(FIRST_WAIT))));
-            return;
-        };
-        let renewed = self
-            .held
-            .is_some_and(|held| held.address == granted.address);
-        let verb = if renewed { "renewed" } else { "bound to" };
-        actions.push(Action::Log(format!(
-            "{verb} {}/128 for {} s",
-            granted.address, granted.valid
-        )));
-        self.held = Some(hold(&granted, now));
-        self.server.clone_from(&reply.server);
-        self.state = State::Bound;
-        self.settings(reply, actions);
-        if !actions.contains(&Action::Changed) {
-            actions.push(Action::Changed);
-        }
-    }
-
-    fn settings(&mut self, reply: Reply, actions: &mut Vec<Action>) {
-        if (&self.dns, &self.search) != (&reply.dns, &reply.search) {
-            (self.dns, self.search) = (reply.dns, reply.search);
-            actions.push(Action::Changed);
-        }
+    fn forget_settings(&mut self) -> Vec<Action> {
+        let had = !self.dns.is_empty() || !self.search.is_empty();
+        self.dns.clear();
+        self.search.clear();
+        had.then_some(Action::Changed).into_iter().collect()
     }
 }
 

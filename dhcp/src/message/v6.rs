@@ -35,6 +35,8 @@ pub enum Kind {
     Decline,
     /// I ask for settings alone.
     Information,
+    /// Is this one still good on this link?
+    Confirm,
 }
 
 /// A message to servers.
@@ -87,15 +89,37 @@ pub struct Reply {
     pub server: Vec<u8>,
     /// How much the server wants to be chosen.
     pub preference: u8,
-    /// The address, if there is one and nothing speaks against it.
-    pub granted: Option<Granted>,
+    /// The address, or what speaks against it.
+    pub granted: Result<Granted, Refusal>,
     /// DNS servers.
     pub dns: Vec<Ipv6Addr>,
     /// Search list.
     pub search: Vec<String>,
     /// When to ask for settings again, in seconds.
     pub refresh: Option<u32>,
+    /// `SOL_MAX_RT`, the longest wait between two Solicits, in seconds, within the RFC's bounds.
+    pub solicit_most: Option<u32>,
+    /// `INF_MAX_RT`, likewise between two Information-requests.
+    pub inform_most: Option<u32>,
 }
+
+/// Why a server's message gives no address (RFC 8415 §21.13).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It does not speak of addresses.
+    Absent,
+    /// The server knows of no address that we have.
+    NoBinding,
+    /// What we have, or want, is not good on this link.
+    NotOnLink,
+    /// The address that we have ends now.
+    Over,
+    /// Any other failure, or an answer that makes no sense.
+    Other,
+}
+
+/// Bounds of `SOL_MAX_RT` and `INF_MAX_RT` in seconds; others are ignored (RFC 8415 §21.24, §21.25).
+const LONGEST_WAITS: std::ops::RangeInclusive<u32> = 60..=86_400;
 
 /// The bytes of a message.
 pub fn encode(request: &Request, identity: &Identity) -> Vec<u8> {
@@ -119,6 +143,7 @@ fn write(
         Kind::Release => MessageType::Release,
         Kind::Decline => MessageType::Decline,
         Kind::Information => MessageType::InformationRequest,
+        Kind::Confirm => MessageType::Confirm,
     }))?;
     encoder.write(request.xid)?;
     for option in options(request, identity) {
@@ -147,12 +172,15 @@ fn options(request: &Request, identity: &Identity) -> Vec<DhcpOption> {
             opts: address.into_iter().collect(),
         }));
     }
-    if !matches!(request.kind, Kind::Release | Kind::Decline) {
+    // Nothing is asked for with these (RFC 8415 §18.2.3, §18.2.7, §18.2.8).
+    if !matches!(request.kind, Kind::Release | Kind::Decline | Kind::Confirm) {
         let mut wanted = vec![OptionCode::DomainNameServers, OptionCode::DomainSearchList];
-        wanted.push(match request.kind {
-            Kind::Information => OptionCode::InformationRefreshTime,
-            _ => OptionCode::SolMaxRt,
-        });
+        match request.kind {
+            Kind::Information => {
+                wanted.extend([OptionCode::InformationRefreshTime, OptionCode::InfMaxRt]);
+            }
+            _ => wanted.push(OptionCode::SolMaxRt),
+        }
         options.push(DhcpOption::ORO(ORO { opts: wanted }));
     }
     options
@@ -173,11 +201,16 @@ pub fn decode(bytes: &[u8], identity: &Identity) -> Option<Reply> {
     if payload(1) != Some(&identity.duid) {
         return None;
     }
-    let failed = payload(13).is_some_and(is_failure);
-    let granted = options.iter().filter(|(code, _)| *code == 3 && !failed);
-    let granted = granted
+    let associations = options.iter().filter(|(code, _)| *code == 3);
+    let association = associations
         .filter_map(|(_, payload)| association(payload, identity.iaid))
         .next();
+    let granted = match payload(13).and_then(failure) {
+        Some(refusal) => Err(refusal),
+        None => association.unwrap_or(Err(Refusal::Absent)),
+    };
+    let number = |wanted: u16| payload(wanted).and_then(|raw| Decoder::new(raw).read_u32().ok());
+    let longest_wait = |wanted| number(wanted).filter(|most| LONGEST_WAITS.contains(most));
     let dns = payload(23).map(|raw| Decoder::new(raw).read_ipv6s(raw.len()).unwrap_or_default());
     let mut dns = dns.unwrap_or_default();
     dns.retain(|server| {
@@ -194,7 +227,9 @@ pub fn decode(bytes: &[u8], identity: &Identity) -> Option<Reply> {
         granted,
         dns,
         search: payload(24).map(search).unwrap_or_default(),
-        refresh: payload(32).and_then(|raw| Decoder::new(raw).read_u32().ok()),
+        refresh: number(32),
+        solicit_most: longest_wait(82),
+        inform_most: longest_wait(83),
     })
 }
 
@@ -210,50 +245,72 @@ fn split(bytes: &[u8]) -> Option<Vec<(u16, &[u8])>> {
     Some(options)
 }
 
-/// A status code other than success (RFC 8415 §21.13).
-fn is_failure(payload: &[u8]) -> bool {
-    payload.first_chunk() != Some(&[0, 0])
+/// What a status code other than success means (RFC 8415 §21.13).
+fn failure(payload: &[u8]) -> Option<Refusal> {
+    match payload.first_chunk() {
+        Some([0, 0]) => None,
+        Some([0, 3]) => Some(Refusal::NoBinding),
+        Some([0, 4]) => Some(Refusal::NotOnLink),
+        Some(_) | None => Some(Refusal::Other),
+    }
 }
 
-/// The first sound address of our identity association (RFC 8415 §21.4, §21.6).
-fn association(payload: &[u8], iaid: u32) -> Option<Granted> {
+/// The first sound address of an identity association (RFC 8415 §21.4, §21.6), or what speaks against it; nothing if
+/// the association is not ours, or to be passed over.
+fn association(payload: &[u8], iaid: u32) -> Option<Result<Granted, Refusal>> {
     let mut decoder = Decoder::new(payload);
     let ours = decoder.read_u32().ok()? == iaid;
     let (t1, t2) = (decoder.read_u32().ok()?, decoder.read_u32().ok()?);
     let options = split(decoder.buffer())?;
-    let failed = options
-        .iter()
-        .any(|(code, payload)| *code == 13 && is_failure(payload));
     // T1 beyond T2 makes the whole association void.
-    if !ours || failed || (t1 > t2 && t2 > 0) {
+    if !ours || (t1 > t2 && t2 > 0) {
         return None;
     }
+    let status = options.iter().find(|(code, _)| *code == 13);
+    if let Some(refusal) = status.and_then(|(_, payload)| failure(payload)) {
+        return Some(Err(refusal));
+    }
     let addresses = options.iter().filter(|(code, _)| *code == 5);
-    addresses
-        .filter_map(|(_, payload)| address(payload, t1, t2))
-        .next()
+    let mut outcome = Err(Refusal::Other);
+    for (_, payload) in addresses {
+        match address(payload, t1, t2) {
+            // A renewal can end one address and give another.
+            Some(Ok(granted)) => return Some(Ok(granted)),
+            Some(refused) if outcome == Err(Refusal::Other) => outcome = refused,
+            Some(_) | None => {}
+        }
+    }
+    Some(outcome)
 }
 
-fn address(payload: &[u8], t1: u32, t2: u32) -> Option<Granted> {
+/// One address; nothing if the option is not whole.
+fn address(payload: &[u8], t1: u32, t2: u32) -> Option<Result<Granted, Refusal>> {
     let mut decoder = Decoder::new(payload);
     let address = Ipv6Addr::from(decoder.read::<16>().ok()?);
     let preferred = decoder.read_u32().ok()?;
     let valid = decoder.read_u32().ok()?;
-    let failed = split(decoder.buffer())?;
-    let failed = failed
-        .iter()
-        .any(|(code, payload)| *code == 13 && is_failure(payload));
+    let options = split(decoder.buffer())?;
+    let status = options.iter().find(|(code, _)| *code == 13);
+    if let Some(refusal) = status.and_then(|(_, payload)| failure(payload)) {
+        return Some(Err(refusal));
+    }
     let usable = !address.is_unspecified()
         && !address.is_multicast()
         && !address.is_loopback()
         && !address.is_unicast_link_local();
-    (usable && !failed && valid > 0 && preferred <= valid).then_some(Granted {
+    if !usable || preferred > valid {
+        return Some(Err(Refusal::Other));
+    }
+    if valid == 0 {
+        return Some(Err(Refusal::Over));
+    }
+    Some(Ok(Granted {
         address,
         preferred,
         valid,
         t1,
         t2,
-    })
+    }))
 }
 
 fn search(raw: &[u8]) -> Vec<String> {
@@ -312,7 +369,7 @@ mod tests {
         bytes
     }
 
-    fn granted(options: &[Vec<u8>]) -> Option<Granted> {
+    fn granted(options: &[Vec<u8>]) -> Result<Granted, Refusal> {
         decode(&reply(options), &identity()).unwrap().granted
     }
 
@@ -336,6 +393,7 @@ mod tests {
             .map(|option| OptionCode::from(option).into())
             .collect();
         assert_eq!(codes, [1, 2, 3, 6, 8]);
+        assert_eq!(wanted(&message), [23, 24, 82]);
         let ask = Request {
             kind: Kind::Information,
             server: None,
@@ -349,6 +407,15 @@ mod tests {
             .map(|option| OptionCode::from(option).into())
             .collect();
         assert_eq!(codes, [1, 6, 8]);
+        assert_eq!(wanted(&message), [23, 24, 32, 83]);
+    }
+
+    fn wanted(message: &dhcproto::v6::Message) -> Vec<u16> {
+        let list = message.opts().iter().find_map(|option| match option {
+            DhcpOption::ORO(list) => Some(list.opts.iter().map(|code| u16::from(*code))),
+            _ => None,
+        });
+        list.into_iter().flatten().collect()
     }
 
     #[test]
@@ -360,19 +427,58 @@ mod tests {
             t1: 100,
             t2: 200,
         };
-        assert_eq!(granted(&[grant(7, [100, 200, 300, 600])]), Some(want));
+        assert_eq!(granted(&[grant(7, [100, 200, 300, 600])]), Ok(want));
     }
 
     #[test]
     fn void_grants_are_not() {
-        assert_eq!(granted(&[grant(8, [100, 200, 300, 600])]), None);
-        assert_eq!(granted(&[grant(7, [200, 100, 300, 600])]), None);
-        assert_eq!(granted(&[grant(7, [0, 0, 300, 0])]), None);
-        assert_eq!(granted(&[grant(7, [0, 0, 900, 600])]), None);
-        assert_eq!(
-            granted(&[grant(7, [0, 0, 300, 600]), option(13, &[0, 2])]),
-            None
-        );
+        let good = || grant(7, [100, 200, 300, 600]);
+        let refusal = |options: &[Vec<u8>]| granted(options).unwrap_err();
+        assert_eq!(refusal(&[]), Refusal::Absent);
+        assert_eq!(refusal(&[grant(8, [100, 200, 300, 600])]), Refusal::Absent);
+        assert_eq!(refusal(&[grant(7, [200, 100, 300, 600])]), Refusal::Absent);
+        assert_eq!(refusal(&[grant(7, [0, 0, 0, 0])]), Refusal::Over);
+        assert_eq!(refusal(&[grant(7, [0, 0, 900, 600])]), Refusal::Other);
+        for (code, want) in [
+            (1, Refusal::Other),
+            (2, Refusal::Other),
+            (3, Refusal::NoBinding),
+            (4, Refusal::NotOnLink),
+            (5, Refusal::Other),
+        ] {
+            assert_eq!(refusal(&[good(), option(13, &[0, code])]), want);
+            let inner = option(13, &[0, code, b'n', b'o']);
+            let association = [&[0, 0, 0, 7][..], &[0; 8], &inner].concat();
+            assert_eq!(refusal(&[option(3, &association)]), want);
+        }
+        assert!(granted(&[good(), option(13, &[0, 0])]).is_ok());
+    }
+
+    #[test]
+    fn one_address_may_end_where_another_begins() {
+        let mut two = grant(7, [0, 0, 0, 0]);
+        let new = [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[9]].concat();
+        let new = option(5, &[new, vec![0, 0, 1, 0, 0, 0, 1, 0]].concat());
+        two.extend(new);
+        let len = u16::try_from(two.len() - 4).unwrap().to_be_bytes();
+        two[2..4].copy_from_slice(&len);
+        let granted = granted(&[two]).unwrap();
+        assert_eq!(granted.address, "2001:db8::9".parse::<Ipv6Addr>().unwrap());
+    }
+
+    #[test]
+    fn longest_waits_are_taken_within_their_bounds() {
+        for (seconds, want) in [
+            (59, None),
+            (60, Some(60)),
+            (86_400, Some(86_400)),
+            (86_401, None),
+        ] {
+            let raw = u32::to_be_bytes(seconds);
+            let bytes = reply(&[option(82, &raw), option(83, &raw), option(13, &[0, 2])]);
+            let reply = decode(&bytes, &identity()).unwrap();
+            assert_eq!((reply.solicit_most, reply.inform_most), (want, want));
+        }
     }
 
     #[test]

@@ -131,6 +131,11 @@ impl Net {
         });
     }
 
+    /// Name of the server's namespace.
+    pub(crate) fn server_name(&self) -> &str {
+        &self.server
+    }
+
     /// `ip` on the client's side.
     pub(crate) fn ip(&self, args: &str) -> String {
         let args: Vec<&str> = ["-n", &self.client]

@@ -281,6 +281,8 @@ fn fixed_settings_stand_in_place_of_a_lease() {
     );
     net.ip("addr flush dev veth0 scope global");
     eventually(5, "all of it again", complete);
+    net.ip("-6 route del default dev veth0");
+    eventually(5, "the IPv6 route again", complete);
     assert!(server.next(300).is_none(), "a server was asked");
     client.terminate();
     assert!(!net.has("192.0.2.5") && net.ip("-6 route show default").is_empty());

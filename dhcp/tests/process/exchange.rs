@@ -206,7 +206,8 @@ fn forged_replies_are_ignored() {
     }
     for (number, packet) in forged.iter().enumerate() {
         server.send(packet);
-        let early = server.next(60);
+        // A discover may be sent again meanwhile, on a machine that takes seconds for all of them.
+        let early = server.next(60).filter(|early| early.kind() != DISCOVER);
         assert!(early.is_none(), "forgery {number} was answered: {early:?}");
     }
     server.send(&packet);

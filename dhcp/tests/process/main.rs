@@ -9,3 +9,4 @@ mod edge;
 mod exchange;
 mod interop;
 mod router;
+mod six;

@@ -8,7 +8,7 @@ const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x99);
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// A router advertisement with these flags and options, in an IPv6 packet.
-fn advertisement(flags: u8, options: &[u8]) -> Vec<u8> {
+pub(crate) fn advertisement(flags: u8, options: &[u8]) -> Vec<u8> {
     let mut body = vec![134, 0, 0, 0, 64, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     body.extend(options);
     let len = u16::try_from(body.len()).unwrap();
@@ -28,6 +28,15 @@ fn advertisement(flags: u8, options: &[u8]) -> Vec<u8> {
     packet.extend(pseudo);
     packet.extend(body);
     packet
+}
+
+/// The kernel listens to routers once its own link-local address has proved unique.
+#[track_caller]
+pub(crate) fn wait_for_link_local(net: &Net) {
+    eventually(10, "a link-local address", || {
+        let shown = net.ip("-6 addr show dev veth0 scope link");
+        shown.contains("fe80::") && !shown.contains("tentative")
+    });
 }
 
 fn rdnss(lifetime: u32) -> Vec<u8> {
@@ -50,11 +59,7 @@ fn name_servers_of_routers_hold_for_their_lifetimes() {
     let server = net.server();
     let _client = net.client(&[]);
     server.expect(crate::common::DISCOVER, 3);
-    // The kernel listens to routers once its own link-local address has proved unique.
-    eventually(5, "a link-local address", || {
-        let shown = net.ip("-6 addr show dev veth0 scope link");
-        shown.contains("fe80::") && !shown.contains("tentative")
-    });
+    wait_for_link_local(&net);
     let send = |lifetime| {
         server.send_ipv6(&advertisement(
             0,
