@@ -126,6 +126,11 @@ impl Claim {
         }
     }
 
+    /// Announces no more, and goes on watching: whether the address is ours on this link is not known yet.
+    pub fn rest(&mut self) {
+        self.phase = Phase::Watching;
+    }
+
     /// The address.
     pub fn address(&self) -> Ipv4Addr {
         self.address

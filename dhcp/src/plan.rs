@@ -217,17 +217,31 @@ pub fn steps(
         address.protocol == PROTOCOL || known.iter().any(named)
     };
     let mut steps: Vec<Step> = Vec::new();
-    let stale = addresses
+    let stale: Vec<&Address> = addresses
         .iter()
         .filter(ours)
-        .filter(|address| !wanted(address));
+        .filter(|address| !wanted(address))
+        .collect();
+    // With an address the kernel removes the routes that leave from it, also those that are to stay.
+    let goes_along = |route: &&Route| {
+        stale
+            .iter()
+            .any(|address| route.source == Some(address.address))
+    };
     let stale_routes = routes
         .iter()
         .filter(|route| route.protocol == PROTOCOL && !target.routes.contains(route));
     steps.extend(stale_routes.cloned().map(Step::DeleteRoute));
-    steps.extend(stale.cloned().map(Step::DeleteAddress));
+    steps.extend(
+        stale
+            .iter()
+            .map(|address| Step::DeleteAddress((*address).clone())),
+    );
     steps.extend(target.addresses.iter().cloned().map(Step::PutAddress));
-    let missing = target.routes.iter().filter(|route| !routes.contains(route));
+    let missing = target
+        .routes
+        .iter()
+        .filter(|route| !routes.contains(route) || goes_along(route));
     steps.extend(missing.cloned().map(Step::AddRoute));
     steps
 }
@@ -322,6 +336,18 @@ mod tests {
             steps(&Target::default(), &addresses, &routes, &known).len(),
             3
         );
+    }
+
+    #[test]
+    fn another_mask_takes_the_routes_along_and_they_are_put_back() {
+        let old = full(&wish("192.0.2.17", 24, &["192.0.2.1"]));
+        let new = full(&wish("192.0.2.17", 16, &["192.0.2.1"]));
+        let want = [
+            Step::DeleteAddress(old.addresses[0].clone()),
+            Step::PutAddress(new.addresses[0].clone()),
+            Step::AddRoute(new.routes[0].clone()),
+        ];
+        assert_eq!(steps(&new, &old.addresses, &old.routes, &[]), want);
     }
 
     #[test]

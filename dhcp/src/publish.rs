@@ -1,5 +1,6 @@
 //! The files that others read: `net/<interface>` and the resolver configuration.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use crate::resolver::{self, Contribution};
 pub struct Publisher {
     places: Option<Places>,
     respects: bool,
+    /// Files whose last write failed, of which a line has told.
+    failed: HashSet<PathBuf>,
     log: Log,
 }
 
@@ -38,6 +41,7 @@ impl Publisher {
                 resolv_conf,
             }),
             respects: false,
+            failed: HashSet::new(),
             log,
         }
     }
@@ -47,22 +51,33 @@ impl Publisher {
         Self {
             places: None,
             respects: false,
+            failed: HashSet::new(),
             log,
         }
     }
 
     /// Publishes what is configured on an interface.
-    pub fn put(&self, lease: &Lease) {
+    pub fn put(&mut self, lease: &Lease) {
         let Some(places) = &self.places else { return };
         let path = places.folder.join(&lease.interface);
         let text = lease.render();
         if fs::read_to_string(&path).is_ok_and(|old| old == text) {
             return;
         }
-        if let Err(error) = atomic::replace(&path, text.as_bytes(), 0o644, Durability::Volatile) {
-            let reason = error.io_error();
-            self.log
-                .event(&lease.interface, format!("{error}: {reason}"));
+        self.replace(&path, &text, &lease.interface);
+    }
+
+    /// Replaces a file; a disk that stays full is told of once, however often a server renews.
+    fn replace(&mut self, path: &Path, text: &str, who: &str) {
+        match atomic::replace(path, text.as_bytes(), 0o644, Durability::Volatile) {
+            Ok(()) => {
+                self.failed.remove(path);
+            }
+            Err(error) if self.failed.insert(path.to_owned()) => {
+                let reason = error.io_error();
+                self.log.event(who, format!("{error}: {reason}"));
+            }
+            Err(_) => {}
         }
     }
 
@@ -96,13 +111,9 @@ impl Publisher {
 
     /// Writes the resolver configuration, unless someone else's is there.
     pub fn resolver(&mut self, contributions: &[Contribution]) {
-        let Some(Places {
-            resolv_conf: path, ..
-        }) = &self.places
-        else {
-            return;
-        };
-        let old = fs::read(path).ok();
+        let Some(places) = &self.places else { return };
+        let path = places.resolv_conf.clone();
+        let old = fs::read(&path).ok();
         let old = old.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         if old.as_deref().is_some_and(resolver::is_foreign) {
             if !self.respects {
@@ -118,15 +129,8 @@ impl Publisher {
         self.respects = false;
         match resolver::render(contributions) {
             Some(text) if old.as_ref() == Some(&text) => {}
-            Some(text) => {
-                if let Err(error) =
-                    atomic::replace(path, text.as_bytes(), 0o644, Durability::Volatile)
-                {
-                    let reason = error.io_error();
-                    self.log.event("dhcp", format!("{error}: {reason}"));
-                }
-            }
-            None if old.is_some() => remove(path, "dhcp", self.log),
+            Some(text) => self.replace(&path, &text, "dhcp"),
+            None if old.is_some() => remove(&path, "dhcp", self.log),
             None => {}
         }
     }

@@ -4,9 +4,10 @@
 //! the boot clock belong to, and the wall clock for after a reboot.
 //! A file that is not one of ours is as good as none: the client then starts from INIT.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -210,13 +211,21 @@ fn mac_text(mac: [u8; 6]) -> String {
 /// The file's text, if there is one.
 ///
 /// # Errors
-/// The errno of reading it; `InvalidData` if it is too long or not UTF-8.
+/// The errno of reading it; `InvalidData` if it is no regular file or not UTF-8.
 pub fn read(path: &Path) -> io::Result<Option<String>> {
-    let file = match File::open(path) {
+    // Nonblocking, since to open a pipe would wait for its writer.
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits());
+    let file = match options.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a file"));
+    }
     let mut text = String::new();
     file.take(LONGEST).read_to_string(&mut text)?;
     Ok(Some(text))

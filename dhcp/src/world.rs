@@ -181,7 +181,7 @@ impl World {
     /// (RFC 8415 §11.4).
     fn duid(&self, mac: [u8; 6]) -> Vec<u8> {
         let path = self.config.state_dir.join(DUID_FILE);
-        let kept = fs::read_to_string(&path).unwrap_or_default();
+        let kept = store::read(&path).ok().flatten().unwrap_or_default();
         if let Some(duid) = parse_hex(kept.trim()) {
             return duid;
         }

@@ -42,6 +42,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// `IF_RA_*` and other IPv6 flags, if the message carried them.
     pub inet6_flags: Option<u32>,
+    /// How often the carrier came or went (`IFLA_CARRIER_CHANGES`, Linux 3.15), if the message says.
+    pub carrier_changes: Option<u32>,
 }
 
 impl Link {
@@ -131,6 +133,7 @@ impl Link {
                 libc::IFLA_LINKINFO => {
                     link.kind = nested(value, libc::IFLA_INFO_KIND).map(text);
                 }
+                libc::IFLA_CARRIER_CHANGES => link.carrier_changes = read_u32(value, 0),
                 libc::IFLA_PROTINFO => link.inet6_flags = inet6_flags(value),
                 libc::IFLA_AF_SPEC => {
                     let family = u16::try_from(libc::AF_INET6).ok()?;

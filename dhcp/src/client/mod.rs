@@ -46,6 +46,8 @@ pub struct Client {
     six: Six,
     wire: Wire,
     standing: Standing,
+    /// The kernel's count of the carrier's comings and goings, as last told.
+    carrier_changes: Option<u32>,
     metric: u32,
     /// What is configured, as published.
     lease: Option<Lease>,
@@ -174,7 +176,15 @@ impl Client {
         } else {
             Standing::Demoted
         };
+        let counted = link.carrier_changes.or(self.carrier_changes);
+        let before = std::mem::replace(&mut self.carrier_changes, counted);
         if standing == self.standing {
+            // The kernel tells of carriers once a second at most, so a cable that moved fast shows by the count alone.
+            if standing == Standing::Full && before.is_some() && before != counted {
+                world.log.event(&self.name, "carrier was lost for a moment");
+                self.carrier_lost(world);
+                self.carrier_returned(world);
+            }
             return;
         }
         self.standing = standing;
@@ -188,17 +198,23 @@ impl Client {
             return;
         }
         match standing {
-            Standing::Full => {
-                self.on(Event::LinkUp, world);
-                self.on_six(Cue::LinkUp, world);
-            }
+            Standing::Full => self.carrier_returned(world),
             Standing::Demoted => {
-                self.on_six(Cue::LinkDown, world);
-                world.resolver_changed |= self.router_dns.clear();
                 world.log.event(&self.name, "carrier lost");
-                self.on(Event::LinkDown, world);
+                self.carrier_lost(world);
             }
         }
+    }
+
+    fn carrier_returned(&mut self, world: &mut World) {
+        self.on(Event::LinkUp, world);
+        self.on_six(Cue::LinkUp, world);
+    }
+
+    fn carrier_lost(&mut self, world: &mut World) {
+        self.on_six(Cue::LinkDown, world);
+        world.resolver_changed |= self.router_dns.clear();
+        self.on(Event::LinkDown, world);
     }
 
     /// Whether what is fixed is all, and no server is asked.

@@ -41,6 +41,7 @@ impl Client {
             wire: Wire::new(link.index, mac),
             metric: 0,
             standing: Standing::Demoted,
+            carrier_changes: None,
             lease: None,
             fixed,
             former_mtu,

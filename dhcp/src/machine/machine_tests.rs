@@ -349,6 +349,29 @@ fn a_returned_carrier_is_answered_by_a_request() {
     script.check(&["200 configure 192.0.2.17", "200 announce 192.0.2.17"]);
 }
 
+/// Another host may have taken the address meanwhile (RFC 5227 §2.1); until one shows, it stays configured.
+#[test]
+fn a_returned_carrier_has_the_address_tried_again() {
+    for conflict in [false, true] {
+        let mut script = Script::bound(1000);
+        script.machine.profile.check = Check::Fast;
+        script.on(Event::LinkDown);
+        script.until(200).on(Event::LinkUp);
+        script.take();
+        script.reply(Answer::Ack(terms(ADDRESS, SERVER, 1000)), SERVER);
+        script.check(&["200 probe 192.0.2.17"]);
+        assert!(script.machine.grant().is_some());
+        if conflict {
+            script.on(Event::Arp(Arp::announcement(OTHER, ADDRESS)));
+            let decline = "200 decline want=192.0.2.17 server=192.0.2.1";
+            script.check(&["200 withdraw conflict", "200 forget", decline]);
+        } else {
+            let taken = ["200 configure 192.0.2.17", "200 announce 192.0.2.17"];
+            script.until(201).check(&taken);
+        }
+    }
+}
+
 #[test]
 fn without_a_carrier_a_lease_still_ends() {
     let mut script = Script::bound(1000);

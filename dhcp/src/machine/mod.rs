@@ -125,7 +125,8 @@ impl Machine {
             Memory::Lease(address, end) => machine.remembered = Some((address, end)),
             Memory::Held(grant) => {
                 machine.remembered = Some((grant.terms.address, grant.timers.expire));
-                let claim = Claim::hold(grant.terms.address, now);
+                let mut claim = Claim::hold(grant.terms.address, now);
+                claim.rest();
                 machine.holding = Some(Holding {
                     grant: *grant,
                     claim,
@@ -244,6 +245,9 @@ impl Machine {
     fn link_down(&mut self) {
         if let State::Probing { grant, .. } = &self.state {
             self.remembered = Some((grant.terms.address, grant.timers.expire));
+        }
+        if let Some(holding) = &mut self.holding {
+            holding.claim.rest();
         }
         self.state = State::NoLink;
     }

@@ -139,7 +139,9 @@ impl Machine {
         let held = self
             .grant()
             .is_some_and(|held| held.terms.address == grant.terms.address);
-        if held || self.profile.check == Check::Off {
+        // After a loss of carrier another host may have the address (RFC 5227 §2.1).
+        let proven = held && !matches!(self.state, State::Rebooting { .. });
+        if proven || self.profile.check == Check::Off {
             return self.take(grant, turn);
         }
         let claim = Claim::try_out(
@@ -180,7 +182,11 @@ impl Machine {
         turn.log(describe(&grant, same.is_some()));
         // After a loss of carrier, switches and neighbours may have forgotten us, so the address is announced anew.
         let claim = match same {
-            Some(held) if !matches!(self.state, State::Rebooting { .. }) => held.claim,
+            Some(held)
+                if !matches!(self.state, State::Rebooting { .. } | State::Probing { .. }) =>
+            {
+                held.claim
+            }
             Some(_) | None => Claim::hold(terms.address, turn.now),
         };
         self.remembered = Some((terms.address, grant.timers.expire));

@@ -215,6 +215,8 @@ fn a_full_disk_costs_the_files_alone() {
     server.reply(&renew, ACK, &[&lease(3600)]);
     eventually(3, "the renewal", || client.log().contains("renewed"));
     assert!(client.log().contains("not kept"), "{}", client.log());
+    let told = client.log().matches("/run/net/").count();
+    assert_eq!(told, 1, "once, not with each renewal: {}", client.log());
     client.terminate();
     assert!(!net.has("192.0.2.17"));
 }

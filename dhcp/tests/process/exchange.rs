@@ -403,6 +403,41 @@ fn a_returned_carrier_is_followed_by_a_request() {
     );
 }
 
+/// The kernel tells of a carrier at most once a second, so of a loss within a second it tells nothing but the count.
+#[test]
+fn a_carrier_lost_for_a_moment_is_noticed() {
+    let net = Net::new();
+    let server = net.server();
+    let client = net.client(&["--conflict-check", "off"]);
+    server.serve(&[&lease(3600)]);
+    eventually(3, "the lease", || net.has("192.0.2.17"));
+    for _ in 0..2 {
+        net.server_ip("link set dhsrv0 down");
+        net.server_ip("link set dhsrv0 up");
+        let reboot = server.expect(REQUEST, 10);
+        assert_eq!(reboot.address(50), Some(ADDRESS));
+        server.reply(&reboot, ACK, &[&lease(3600)]);
+    }
+    let told = || client.log().contains("carrier was lost for a moment");
+    eventually(3, "a word about it", told);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_the_state_file_is_no_obstacle() {
+    let net = Net::new();
+    let state = net.folder.join("state");
+    std::fs::create_dir_all(&state).unwrap();
+    for name in ["veth0", "client-identifier-duid"] {
+        let pipe = state.join(name).display().to_string();
+        crate::common::run("mkfifo", &[&pipe]);
+    }
+    let server = net.server();
+    let client = net.client(&["--conflict-check", "off"]);
+    server.serve(&[&lease(3600)]);
+    eventually(3, "the lease", || net.has("192.0.2.17"));
+    assert!(client.log().contains("not a file"), "{}", client.log());
+}
+
 #[test]
 fn what_someone_removes_is_put_back() {
     let net = Net::new();
