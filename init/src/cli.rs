@@ -90,6 +90,9 @@ fn ask(args: &CtlArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("init ctl: {error}");
+            if args.wants_json() {
+                println!("{}", error.json());
+            }
             ExitCode::from(error.code())
         }
     }

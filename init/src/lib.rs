@@ -33,6 +33,7 @@ use std::path::Path;
 use gokrazy_core::control::End;
 use gokrazy_core::paths;
 use nix::sys::prctl;
+use nix::sys::stat::{Mode as FileMode, umask};
 
 pub use crate::runtime::options::{Mode, Options};
 pub use crate::service::Service;
@@ -58,7 +59,7 @@ impl From<gokrazy_core::service_status::State> for ProcessState {
     fn from(state: gokrazy_core::service_status::State) -> Self {
         use gokrazy_core::service_status::State;
         match state {
-            State::Starting | State::Running => Self::Running,
+            State::Starting | State::Running | State::Reloading => Self::Running,
             State::Stopping => Self::Stopping,
             State::Stopped
             | State::Waiting
@@ -116,7 +117,7 @@ impl std::error::Error for SuperviseError {
 /// Supervises `services` until a signal or a client says to end, then stops them; returns how to end.
 ///
 /// The process must have a single thread, and hands over SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 and
-/// SIGPWR, and all its children.
+/// SIGPWR, and all its children; its umask becomes 022.
 /// Unless [`Options::logd`] names another, its program is run once more under the name `logd` to keep the logs; that
 /// process ends in here, so nothing that must happen once may stand before the call.
 ///
@@ -156,6 +157,8 @@ fn supervise(
 ) -> Result<(End, Devices), SuperviseError> {
     // Descriptors that whoever started us left open are no business of the services; kernels before 5.11 cannot.
     let _ = gokrazy_sys::process::close_on_exec_from(3);
+    // State files are for everybody to read, and services start with what a machine's first process finds.
+    umask(FileMode::from_bits_truncate(0o022));
     // Orphans come to us also where we are not PID 1; it fails on no kernel that runs us.
     let _ = prctl::set_child_subreaper(true);
     let run_dir = options.run_dir.clone();

@@ -62,7 +62,13 @@ fn few_descriptors_delay_services_and_nothing_else() {
         })
         .collect();
     let setup = Setup {
-        before: &["prlimit", "--nofile=40:40"],
+        before: &[
+            "prlimit",
+            "--nofile=40:40",
+            "setpriv",
+            "--bounding-set",
+            "-sys_resource",
+        ],
         ..Setup::default()
     };
     let init = Init::start_with("emfile", &services, &setup);

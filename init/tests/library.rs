@@ -41,15 +41,11 @@ fn a_custom_init_supervises_and_keeps_its_logs_itself() {
             .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
             .unwrap_or_default()
     };
-    let mut log = String::new();
-    for _ in 0..1500 {
-        log = ctl(&["logs", "greeter"]);
-        if log.contains("hello world") {
-            break;
-        }
-        sleep(Duration::from_millis(20));
-    }
-    let status = ctl(&["status", "clock", "--json"]);
+    let log = until(|| ctl(&["logs", "greeter"]), "hello world");
+    let status = until(
+        || ctl(&["status", "clock", "--json"]),
+        "\"state\":\"running\"",
+    );
     ctl(&["poweroff"]);
     let mut ended = false;
     for _ in 0..1500 {
@@ -65,4 +61,17 @@ fn a_custom_init_supervises_and_keeps_its_logs_itself() {
     assert!(log.contains("hello world"), "{log}");
     assert!(status.contains("\"state\":\"running\""), "{status}");
     assert!(ended);
+}
+
+/// What `get` gives once `wanted` is in it, or at the end of patience.
+fn until(get: impl Fn() -> String, wanted: &str) -> String {
+    let mut text = String::new();
+    for _ in 0..1500 {
+        text = get();
+        if text.contains(wanted) {
+            break;
+        }
+        sleep(Duration::from_millis(20));
+    }
+    text
 }

@@ -16,6 +16,8 @@ pub enum State {
     Starting,
     /// Running and ready.
     Running,
+    /// Running and ready, and reading its configuration anew.
+    Reloading,
     /// Told to stop, and not yet gone.
     Stopping,
     /// Ended by itself with exit status 0.
@@ -26,11 +28,12 @@ pub enum State {
     CrashLoop,
 }
 
-const STATES: [(State, &str); 8] = [
+const STATES: [(State, &str); 9] = [
     (State::Stopped, "stopped"),
     (State::Waiting, "waiting"),
     (State::Starting, "starting"),
     (State::Running, "running"),
+    (State::Reloading, "reloading"),
     (State::Stopping, "stopping"),
     (State::Finished, "finished"),
     (State::Restarting, "restarting"),

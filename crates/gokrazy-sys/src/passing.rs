@@ -4,16 +4,18 @@
     reason = "a received descriptor is a number until it gets an owner"
 )]
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::cmsg_space;
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, sendmsg,
-};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-/// Most descriptors that one datagram carries.
-pub const MAX_DESCRIPTORS: usize = 2;
+/// Room for control messages, in bytes: the sender's identity and as many descriptors as a datagram can carry
+/// (`SCM_MAX_FD`, 253).
+const CONTROL_SIZE: usize = 2048;
+
+/// A buffer as the kernel wants it.
+#[repr(align(8))]
+struct Control([u8; CONTROL_SIZE]);
 
 /// A datagram as it came in.
 #[derive(Debug)]
@@ -67,43 +69,75 @@ pub fn send(
 
 /// recvmsg(2): receives one datagram without waiting; descriptors that came with it get an owner.
 ///
+/// Every descriptor that the kernel made for us gets one, also where it could not make all that were sent: a sender
+/// cannot fill our table with descriptors that nobody closes.
+///
 /// # Errors
 /// The errno: `EAGAIN` when there is none.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Datagram> {
-    let mut control = cmsg_space!([RawFd; MAX_DESCRIPTORS], UnixCredentials);
-    let mut parts = [IoSliceMut::new(buffer)];
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(
-        socket.as_fd().as_raw_fd(),
-        &mut parts,
-        Some(&mut control),
-        flags,
-    )?;
+    let mut control = Control([0; CONTROL_SIZE]);
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: an all-zero `msghdr` is the documented "nothing asked".
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = CONTROL_SIZE as _;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the header names two buffers with their sizes, and all three outlive the call.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
     let mut datagram = Datagram {
-        length: message.bytes,
-        truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
+        length,
+        truncated: message.msg_flags & libc::MSG_TRUNC != 0,
         descriptors: Vec::new(),
         sender: None,
     };
-    for part in message.cmsgs()? {
-        match part {
-            ControlMessageOwned::ScmRights(numbers) => {
-                // SAFETY: the kernel has just made these descriptors for us, and nobody else knows their numbers.
-                let owned = numbers
-                    .into_iter()
-                    .map(|number| unsafe { OwnedFd::from_raw_fd(number) });
-                datagram.descriptors.extend(owned);
-            }
-            ControlMessageOwned::ScmCredentials(sender) => {
-                datagram.sender = Some(Sender {
-                    pid: u32::try_from(sender.pid()).unwrap_or(0),
-                    uid: sender.uid(),
-                });
-            }
-            _ => {}
-        }
+    // SAFETY: the kernel has filled in the header, and its control buffer is still there.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    // SAFETY: the macros give a pointer to a whole header in the control buffer, or null behind the last.
+    while let Some(header) = unsafe { next.as_ref() } {
+        take(header, &mut datagram);
+        // SAFETY: as above.
+        next = unsafe { libc::CMSG_NXTHDR(&raw const message, next) };
     }
     Ok(datagram)
+}
+
+/// Takes in one control message (`cmsg(3)`) that the kernel wrote.
+fn take(header: &libc::cmsghdr, datagram: &mut Datagram) {
+    // SAFETY: the data lie behind the header, in the same buffer.
+    let data = unsafe { libc::CMSG_DATA(header) };
+    // SAFETY: the macro only counts.
+    let before = unsafe { libc::CMSG_LEN(0) };
+    #[expect(
+        clippy::unnecessary_cast,
+        reason = "the field is narrower in musl's headers than in glibc's"
+    )]
+    let length = (header.cmsg_len as usize).saturating_sub(before as usize);
+    match (header.cmsg_level, header.cmsg_type) {
+        (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+            for at in 0..length / size_of::<RawFd>() {
+                // SAFETY: so many numbers stand there. The kernel has just made these descriptors for us, and nobody
+                // else knows their numbers.
+                let fd =
+                    unsafe { OwnedFd::from_raw_fd(data.cast::<RawFd>().add(at).read_unaligned()) };
+                datagram.descriptors.push(fd);
+            }
+        }
+        (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if length >= size_of::<libc::ucred>() => {
+            // SAFETY: a whole structure stands there.
+            let sender = unsafe { data.cast::<libc::ucred>().read_unaligned() };
+            datagram.sender = Some(Sender {
+                pid: u32::try_from(sender.pid).unwrap_or(0),
+                uid: sender.uid,
+            });
+        }
+        _ => {}
+    }
 }
 
 /// Takes the descriptor `number`, which the process was started with (`SD_LISTEN_FDS`-like hand-over), as its own.

@@ -67,12 +67,30 @@ pub fn exit_now(code: u8) -> ! {
     unsafe { libc::_exit(libc::c_int::from(code)) }
 }
 
-/// signal(2) for each signal: sets its default action, so that a program does not inherit what its parent ignores.
+/// rt_sigaction(2) for each signal: sets its default action, so that a program does not inherit what its parent
+/// ignores; those too that the C library keeps for itself and its `signal` refuses.
+///
+/// Only for a process of a single thread that is about to become another program.
 pub fn reset_signal_actions() {
-    for signal in 1..=libc::SIGRTMAX() {
-        reset_signal_action(signal);
+    // The kernel's structure, which is smaller on every machine; all zero it is SIG_DFL without flags.
+    let default = [0_u64; 8];
+    for signal in 1..=KERNEL_SIGNALS {
+        // SAFETY: the kernel reads one structure from memory that outlives the call, and writes none. It refuses KILL
+        // and STOP, which cannot be ignored.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            );
+        }
     }
 }
+
+/// So many signals has Linux on the machines that we run on (`_NSIG`), as many as a mask of 8 bytes has bits.
+const KERNEL_SIGNALS: libc::c_int = 64;
 
 /// signal(2): sets the default action of one signal; a number that is none, or refuses, is left as it is.
 pub fn reset_signal_action(signal: i32) {

@@ -13,6 +13,7 @@ use nix::sys::socket::{
 };
 
 use super::CtlError;
+use crate::runtime::short_path::ShortPath;
 
 /// How long init may take to answer, in milliseconds: it never waits for anything, so this is long.
 const PATIENCE_MS: u16 = 10_000;
@@ -26,7 +27,8 @@ pub fn connect(run_dir: &Path) -> Result<OwnedFd, CtlError> {
     let connected = || -> io::Result<OwnedFd> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-        connect_to(fd.as_raw_fd(), &UnixAddr::new(&path)?)?;
+        let short = ShortPath::of(&path)?;
+        connect_to(fd.as_raw_fd(), &UnixAddr::new(short.path())?)?;
         Ok(fd)
     };
     connected().map_err(|error| CtlError::NoInit(path.clone(), error))

@@ -130,7 +130,27 @@ pub enum CtlError {
     Other(String),
 }
 
+impl CtlArgs {
+    /// Whether answers are to be JSON.
+    pub fn wants_json(&self) -> bool {
+        self.json
+    }
+}
+
 impl CtlError {
+    /// The error as one line of JSON: a word for its exit code, and the text for people.
+    pub fn json(&self) -> String {
+        let word = match self.code() {
+            code::NO_INIT => "no-init",
+            code::NO_SUCH_SERVICE => "no-such-service",
+            code::NOT_PERMITTED => "not-permitted",
+            code::SHUTTING_DOWN => "shutting-down",
+            code::TIMEOUT => "timeout",
+            _ => "failed",
+        };
+        serde_json::json!({ "result": word, "error": self.to_string() }).to_string()
+    }
+
     /// The exit code that scripts tell it by.
     pub fn code(&self) -> u8 {
         match self {
@@ -286,7 +306,9 @@ fn ask_and_wait(
 /// A service that waits for a condition has been started as far as it can be.
 fn is_up(status: &ServiceStatus) -> states::Settled {
     match status.state {
-        State::Running | State::Finished | State::Waiting => states::Settled::Well,
+        State::Running | State::Reloading | State::Finished | State::Waiting => {
+            states::Settled::Well
+        }
         State::Starting | State::Stopping => states::Settled::NotYet,
         State::Stopped | State::Restarting | State::CrashLoop => states::Settled::Badly,
     }
@@ -300,6 +322,7 @@ fn is_down(status: &ServiceStatus) -> states::Settled {
         State::Waiting
         | State::Starting
         | State::Running
+        | State::Reloading
         | State::Restarting
         | State::CrashLoop => states::Settled::NotYet,
     }

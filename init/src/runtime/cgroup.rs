@@ -201,10 +201,16 @@ impl Group {
         count.and_then(|count| count.parse().ok()).unwrap_or(0)
     }
 
+    /// The processes in it, zombies aside; one outside of our namespace is not told by its number.
+    pub fn members(&self) -> Vec<u32> {
+        let procs = read(&self.procs()).unwrap_or_default();
+        let numbers = procs.lines().filter_map(|line| line.parse().ok());
+        numbers.filter(|pid| *pid > 0).collect()
+    }
+
     /// Whether the process is in it.
     pub fn holds(&self, pid: u32) -> bool {
-        let procs = read(&self.procs()).unwrap_or_default();
-        procs.lines().any(|line| line.parse() == Ok(pid))
+        self.members().contains(&pid)
     }
 
     /// Removes it, if nothing lives in it.

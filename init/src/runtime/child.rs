@@ -2,13 +2,15 @@
 //!
 //! It runs on its own copy of the memory, so it may allocate; what fails is reported through a pipe that exec closes.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use gokrazy_core::paths;
 use gokrazy_sys::{capability, process};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
@@ -27,6 +29,8 @@ const NOT_STARTED: u8 = 127;
 /// All that the child needs, made before the clone.
 #[derive(Debug)]
 pub struct Plan<'a> {
+    /// What it is to run, for people.
+    pub name: &'a str,
     /// Program, where it is looked for in this order.
     pub programs: Vec<CString>,
     /// Arguments with the program's name.
@@ -85,21 +89,32 @@ pub fn run(plan: &Plan<'_>) -> u8 {
     if let Err((what, error)) = prepare(plan) {
         return give_up(plan, &what, &error);
     }
-    let mut last = io::Error::from_raw_os_error(nix::libc::ENOENT);
-    for program in &plan.programs {
-        let Err(error) = execve(program, &plan.arguments, &plan.environment);
-        let error = io::Error::from(error);
+    let mut why = io::Error::from_raw_os_error(nix::libc::ENOENT);
+    for (turn, program) in plan.programs.iter().enumerate() {
+        if turn > 0 && program.as_bytes() == paths::PROC_SELF_EXE.as_bytes() {
+            tell(
+                plan,
+                'W',
+                &format!("run {}: {why}: init stands in", plan.name),
+            );
+        }
+        let Err(errno) = execve(program, &plan.arguments, &plan.environment);
         // A program that is there and does not start says more than one that is not there.
-        if error.kind() != io::ErrorKind::NotFound {
-            last = error;
-            break;
+        if why.kind() == io::ErrorKind::NotFound {
+            why = reason(program, errno.into());
         }
     }
-    let name = plan
-        .arguments
-        .first()
-        .map(|name| name.to_string_lossy().into_owned());
-    give_up(plan, &format!("run {}", name.unwrap_or_default()), &last)
+    give_up(plan, &format!("run {}", plan.name), &why)
+}
+
+/// The kernel says "not found" also of the program that a script's first line or an executable's header names.
+fn reason(program: &CStr, error: io::Error) -> io::Error {
+    let path = Path::new(OsStr::from_bytes(program.to_bytes()));
+    if error.kind() == io::ErrorKind::NotFound && path.exists() {
+        io::Error::other("it is there, but the interpreter or loader that it names is not")
+    } else {
+        error
+    }
 }
 
 fn give_up(plan: &Plan<'_>, what: &str, error: &io::Error) -> u8 {

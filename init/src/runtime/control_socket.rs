@@ -18,6 +18,8 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 
+use super::short_path::ShortPath;
+
 /// Most clients at a time; one more costs the oldest its connection.
 pub const MAX_CLIENTS: usize = 32;
 
@@ -67,7 +69,8 @@ impl ControlSocket {
         }
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-        bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
+        let short = ShortPath::of(path)?;
+        bind(listener.as_raw_fd(), &UnixAddr::new(short.path())?)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
         listen(&listener, Backlog::new(64)?)?;
         let reserve = listener.try_clone().ok();
@@ -83,6 +86,11 @@ impl ControlSocket {
     /// The listening descriptor.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
+    }
+
+    /// Whether clients find it still: somebody may have cleared the folder.
+    pub fn is_there(&self) -> bool {
+        self.path.exists()
     }
 
     /// Takes in one client that waits at the door; returns it, and the client that lost its place to it.

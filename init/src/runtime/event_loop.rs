@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use gokrazy_core::control::{End, Refusal, Reply, Request};
+use gokrazy_core::control::End;
 use gokrazy_core::paths;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -15,7 +15,7 @@ use nix::sys::signalfd::SignalFd;
 use super::cgroup::{self, Group};
 use super::clock;
 use super::conditions::Conditions;
-use super::control_socket::{ControlSocket, Received};
+use super::control_socket::ControlSocket;
 use super::devices::{AddressWatch, Devices};
 use super::identity::Identities;
 use super::journal::Journal;
@@ -53,7 +53,8 @@ pub struct Runtime {
     pub(super) devices: Devices,
     pub(super) addresses: Option<AddressWatch>,
     signals: SignalFd,
-    control: Option<ControlSocket>,
+    pub(super) control: Option<ControlSocket>,
+    pub(super) listen_again: Option<Moment>,
     end: Option<End>,
     publish_again: Option<Moment>,
 }
@@ -107,11 +108,12 @@ impl Runtime {
             log_link: LogLink::default(),
             conditions: Conditions::default(),
             identities: Identities::default(),
-            environment: std::env::vars_os().collect(),
+            environment: start::environment(),
             kernel_log: start::open_kernel_log(options.mode),
             devices,
             addresses: None,
             control: None,
+            listen_again: None,
             end: None,
             publish_again: None,
             options,
@@ -124,20 +126,6 @@ impl Runtime {
         };
         runtime.watch_devices();
         Ok(runtime)
-    }
-
-    fn listen(&mut self) {
-        let path = self.options.run_dir.join(paths::CONTROL_SOCKET);
-        let opened = ControlSocket::open(&path).and_then(|socket| {
-            self.queue.add(socket.fd(), Source::Control)?;
-            Ok(socket)
-        });
-        match opened {
-            Ok(socket) => self.control = Some(socket),
-            Err(error) => self
-                .journal
-                .warn(format_args!("listen at {}: {error}", path.display())),
-        }
     }
 
     /// Supervises until the end is asked for and everything has stopped; returns how the machine's run ends, and the
@@ -165,6 +153,7 @@ impl Runtime {
     }
 
     fn turn(&mut self) {
+        self.listen();
         self.look_at_conditions();
         let now = clock::boot();
         let orders = self.registry.on_time(now);
@@ -187,7 +176,12 @@ impl Runtime {
 
     fn deadline(&self) -> Option<Moment> {
         let watchdog = self.devices.watchdog.as_ref().and_then(Watchdog::deadline);
-        let others = [self.conditions.deadline(), self.publish_again, watchdog];
+        let others = [
+            self.conditions.deadline(),
+            self.publish_again,
+            self.listen_again,
+            watchdog,
+        ];
         others
             .into_iter()
             .flatten()
@@ -217,7 +211,10 @@ impl Runtime {
                 .and_then(|number| Signal::try_from(number).ok())
             {
                 Some(Signal::SIGCHLD) => reap = true,
-                Some(Signal::SIGHUP) => self.on_addresses(),
+                Some(Signal::SIGHUP) => {
+                    self.on_addresses();
+                    self.listen_where_found();
+                }
                 Some(signal) => self.on_end_signal(signal),
                 None => {}
             }
@@ -240,7 +237,7 @@ impl Runtime {
         );
     }
 
-    fn begin_end(&mut self, end: End, why: &str) {
+    pub(super) fn begin_end(&mut self, end: End, why: &str) {
         if self.registry.is_ending() {
             return;
         }
@@ -255,59 +252,6 @@ impl Runtime {
             .registry
             .begin_shutdown(self.options.shutdown_limit, clock::boot());
         self.obey(orders);
-    }
-
-    fn on_connection(&mut self) {
-        let Some(control) = &mut self.control else {
-            return;
-        };
-        if let Some(client) = control.accept() {
-            let id = client.id;
-            if self.queue.add(client.fd(), Source::Client(id)).is_err() {
-                control.drop_client(id);
-            }
-        }
-    }
-
-    fn on_client(&mut self, id: u32) {
-        let received = self
-            .control
-            .as_ref()
-            .map_or(Received::Gone, |control| control.receive(id));
-        let reply = match received {
-            Received::Nothing => return,
-            Received::Gone => {
-                if let Some(control) = &mut self.control {
-                    control.drop_client(id);
-                }
-                return;
-            }
-            Received::Refused(refusal) => Reply::Refused(refusal),
-            Received::Request(request) => self.on_request(&request),
-        };
-        if let Some(control) = &mut self.control {
-            control.reply(id, &reply);
-        }
-    }
-
-    fn on_request(&mut self, request: &Request) -> Reply {
-        if let Request::Divert { program, .. } = request
-            && is_missing(program)
-        {
-            return Reply::Refused(Refusal::Failed(format!("there is no {program}")));
-        }
-        match self.registry.request(request, clock::boot()) {
-            Err(refusal) => Reply::Refused(refusal),
-            Ok(orders) => {
-                self.obey(orders);
-                if let Request::End { how } = request {
-                    self.begin_end(*how, "a client asks for it");
-                }
-                // Whoever got an answer finds the state files up to date.
-                self.publish();
-                Reply::Done
-            }
-        }
     }
 
     fn look_at_conditions(&mut self) {
@@ -331,7 +275,7 @@ impl Runtime {
     }
 
     /// Brings the state files up to date; what cannot be written is tried again.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         let now = clock::boot();
         if self.publish_again.is_some_and(|moment| now < moment) {
             return;
@@ -373,10 +317,4 @@ impl Runtime {
         let orders: Vec<Order> = self.registry.on(index, event, clock::boot());
         self.obey(orders);
     }
-}
-
-/// Whether a path leads nowhere; a bare name is looked for at the start.
-fn is_missing(program: &str) -> bool {
-    program.contains('/')
-        && std::fs::metadata(program).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }

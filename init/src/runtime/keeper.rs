@@ -16,16 +16,16 @@ const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
 /// Logd as a service.
 pub fn service(options: &Options, log_dir: &Path) -> Service {
-    let (program, name) = program(options.logd.as_deref());
     let mut service = Service::new(LOG_KEEPER, &[]);
     service.command = vec![
-        program,
+        program(options.logd.as_deref()),
         "--socket-fd".to_owned(),
         "3".to_owned(),
         "--log-dir".to_owned(),
         log_dir.display().to_string(),
     ];
-    service.program_name = name;
+    // By that name init knows what to be, which is the default and stands in for another that cannot be run.
+    service.program_name = Some(LOG_KEEPER.to_owned());
     if options.mode == Mode::Machine {
         service
             .command
@@ -46,18 +46,12 @@ pub fn service(options: &Options, log_dir: &Path) -> Service {
     service
 }
 
-/// The program and, where it is init itself, the name by which it knows what to be.
-///
-/// By default it is: two processes of one program share its pages, and a container needs one file.
-fn program(wanted: Option<&Path>) -> (String, Option<String>) {
-    match wanted {
-        Some(program) => (program.display().to_string(), None),
-        None => {
-            let init = std::env::current_exe()
-                .unwrap_or_else(|_| PathBuf::from(paths::SYSTEM_BIN).join("init"));
-            (init.display().to_string(), Some(LOG_KEEPER.to_owned()))
-        }
-    }
+/// The program; by default init itself: two processes of one program share its pages, and a container needs one file.
+fn program(wanted: Option<&Path>) -> String {
+    let path = wanted.map(Path::to_owned).unwrap_or_else(|| {
+        std::env::current_exe().unwrap_or_else(|_| PathBuf::from(paths::SYSTEM_BIN).join("init"))
+    });
+    path.display().to_string()
 }
 
 /// Whether this process was started to keep the logs, by a supervisor of the same program.

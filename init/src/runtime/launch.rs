@@ -1,11 +1,12 @@
 //! Making a service's process: all that can be done before the clone, and the clone.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use gokrazy_core::paths;
 use gokrazy_sys::process;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
@@ -40,7 +41,7 @@ pub struct Launch<'a> {
     /// Folder of the homes.
     pub home_dir: &'a Path,
     /// Its notify socket.
-    pub notify: Option<&'a Path>,
+    pub notify: Option<&'a OsStr>,
     /// Its input.
     pub stdin: BorrowedFd<'a>,
     /// Its output; init's own errors where it has no pipes.
@@ -105,7 +106,8 @@ impl Launch<'_> {
         };
         let program = self.command.first()?;
         Some(Plan {
-            programs: programs(program, path_of(&environment))?,
+            name: program,
+            programs: self.programs(program, path_of(&environment))?,
             arguments: self.arguments()?,
             environment: environment
                 .into_iter()
@@ -126,6 +128,16 @@ impl Launch<'_> {
             directory: self.service.working_directory.clone(),
             fences: Fences::of(self.service, self.mode, self.home().as_deref(), program),
         })
+    }
+
+    /// Init itself stands in for a log keeper that cannot be run: without one, services block when their pipes are
+    /// full.
+    fn programs(&self, name: &str, path: String) -> Option<Vec<CString>> {
+        let mut programs = programs(name, path)?;
+        if self.service.role == Role::LogKeeper {
+            programs.push(CString::new(paths::PROC_SELF_EXE).ok()?);
+        }
+        Some(programs)
     }
 
     fn arguments(&self) -> Option<Vec<CString>> {
@@ -176,8 +188,8 @@ impl Launch<'_> {
         if self.first {
             set("GOKRAZY_FIRST_START", "1".into());
         }
-        if let Some(path) = self.notify {
-            set("NOTIFY_SOCKET", path.as_os_str().to_owned());
+        if let Some(address) = self.notify {
+            set("NOTIFY_SOCKET", address.to_owned());
         }
         if let Some(limit) = self.service.watchdog {
             set("WATCHDOG_USEC", limit.as_micros().to_string().into());

@@ -5,7 +5,7 @@
 //! | [`options`] | what a caller sets |
 //! | [`event_loop`] | waits, hands what happened to the registry, obeys its orders |
 //! | [`queue`] | the event queue |
-//! | [`obey`], [`reap`], [`said`] | orders carried out, ends of processes and words of services taken in |
+//! | [`obey`], [`reap`], [`said`], `requests` | orders carried out; ends of processes, words of services and requests taken in |
 //! | [`clock`] | the two clocks; nobody else reads one |
 //! | [`journal`] | init's own lines |
 //! | [`identity`] | whom a service runs as |
@@ -15,6 +15,7 @@
 //! | [`keeper`] | logd as a service |
 //! | [`log_link`] | pipes of the services, handed to logd |
 //! | [`notify_socket`], [`control_socket`] | what services and clients say |
+//! | [`short_path`] | sockets whose path is too long for an address |
 //! | [`conditions`] | whether clock, route, name service and mounts are there |
 //! | [`devices`] | devices that come, the watchdog, the machine's addresses |
 //! | [`panic`] | a bug in init makes a fresh init |
@@ -44,7 +45,9 @@ pub mod panic;
 pub mod publish;
 pub mod queue;
 pub mod reap;
+mod requests;
 pub mod run_lock;
 pub mod said;
+pub mod short_path;
 mod start;
 pub mod tree;

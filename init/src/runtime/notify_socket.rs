@@ -2,16 +2,20 @@
 //!
 //! A socket of its own tells who speaks even when the speaker has ended already, as `systemd-notify` has.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
 use gokrazy_sys::passing::{self, Sender};
 use nix::sys::socket::{setsockopt, sockopt};
 
+use super::publish;
+use super::short_path::fits;
 use crate::supervise::notify::{self, Notice};
 
 /// The socket of one service.
@@ -19,33 +23,35 @@ use crate::supervise::notify::{self, Notice};
 pub struct NotifySocket {
     socket: UnixDatagram,
     path: PathBuf,
+    address: OsString,
 }
 
 impl NotifySocket {
     /// Opens the socket at `path`, for `owner` alone to write to.
     ///
+    /// A path that is too long for an address gives way to an abstract one (`unix(7)`), at which everybody may speak:
+    /// who is heard is judged by the sender all the same.
+    ///
     /// # Errors
     /// The errno of making it.
     pub fn open(path: &Path, owner: u32) -> io::Result<Self> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let socket = UnixDatagram::bind(path)?;
+        let (socket, address) = if fits(path) {
+            (file(path, owner)?, path.as_os_str().to_owned())
+        } else {
+            abstract_one(path)?
+        };
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        // Fails where init is not root, and then the owner is init's own user.
-        let _ = chown(path, Some(owner), Some(owner));
         Ok(Self {
             socket,
             path: path.to_owned(),
+            address,
         })
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// What services find in `NOTIFY_SOCKET`.
+    pub fn address(&self) -> &OsStr {
+        &self.address
     }
 
     /// Its descriptor.
@@ -65,6 +71,30 @@ impl NotifySocket {
         };
         Some((datagram.sender, notices))
     }
+}
+
+fn file(path: &Path, owner: u32) -> io::Result<UnixDatagram> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    if let Some(folder) = path.parent() {
+        publish::folder(folder, 0o755)?;
+    }
+    let socket = UnixDatagram::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    // Fails where init is not root, and then the owner is init's own user.
+    let _ = chown(path, Some(owner), Some(owner));
+    Ok(socket)
+}
+
+/// Named after the folder, which no two inits share, and the service.
+fn abstract_one(path: &Path) -> io::Result<(UnixDatagram, OsString)> {
+    let folder = fs::metadata(path.parent().unwrap_or(path))?;
+    let service = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = format!("gokrazy-{:x}-{:x}-{service}", folder.dev(), folder.ino());
+    let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+    Ok((socket, format!("@{name}").into()))
 }
 
 impl Drop for NotifySocket {

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use gokrazy_core::paths;
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::read;
 
@@ -36,6 +37,12 @@ impl Runtime {
                     self.signal_all(index, signal);
                     // One that was stopped (SIGSTOP) could not heed it.
                     self.signal_all(index, Signal::SIGCONT as i32);
+                }
+                Action::SignalStrays(signal) => {
+                    if let Some(tree) = self.tree(index) {
+                        tree.signal_strays(signal);
+                        tree.signal_strays(Signal::SIGCONT as i32);
+                    }
                 }
                 Action::SignalMain(signal) => self.signal_main(index, signal),
                 Action::KillTree => {
@@ -120,7 +127,7 @@ impl Runtime {
             environment: &self.environment,
             mode: self.options.mode,
             home_dir: &self.options.home_dir,
-            notify: slot.notify.as_ref().map(NotifySocket::path),
+            notify: slot.notify.as_ref().map(NotifySocket::address),
             stdin: self.null(),
             pipes: slot.pipes.as_ref(),
             extra: extra.as_ref().map(AsFd::as_fd),
@@ -133,7 +140,7 @@ impl Runtime {
 
     /// Some descriptors are kept free for clients, state files and logd: a service that would take them has to wait.
     fn spare_descriptors(&self) -> Result<(), String> {
-        let Some((_, limit)) = self.open_files else {
+        let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else {
             return Ok(());
         };
         let reserve = RESERVED_DESCRIPTORS.min(limit / 4);

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, execve};
 
 /// The variable that counts panics since the boot.
-const COUNT: &str = "GOKRAZY_INIT_PANICS";
+pub(super) const COUNT: &str = "GOKRAZY_INIT_PANICS";
 
 /// So many panics are survived.
 const MOST: u32 = 5;

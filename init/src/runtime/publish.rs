@@ -55,12 +55,16 @@ pub fn status(registry: &Registry, index: usize, facts: &Facts) -> Option<Servic
 /// The step that failed; the old file is still there.
 pub fn write(run_dir: &Path, status: &ServiceStatus) -> Result<(), ReplaceError> {
     let path = run_dir.join(paths::SERVICE_DIR).join(&status.name);
-    atomic::replace(
-        &path,
-        status.render().as_bytes(),
-        0o644,
-        Durability::Volatile,
-    )
+    let text = status.render();
+    let put = || atomic::replace(&path, text.as_bytes(), 0o644, Durability::Volatile);
+    match put() {
+        // There was no room for it at the start, or somebody has cleared the run folder.
+        Err(error) if error.io_error().kind() == io::ErrorKind::NotFound => {
+            let made = folder(&run_dir.join(paths::SERVICE_DIR), 0o755);
+            made.map_or(Err(error), |()| put())
+        }
+        done => done,
+    }
 }
 
 /// Makes a folder unless it is there, and its parents.

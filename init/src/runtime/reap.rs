@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gokrazy_core::service_status::State;
 use gokrazy_sys::process::{self, ChildEnd};
 
 use super::event_loop::Runtime;
@@ -33,7 +34,6 @@ impl Runtime {
         self.drain_report(index);
         let ending = self.true_ending(index, ending);
         let others = self.tree(index).is_some_and(|tree| tree.lives());
-        self.log_end(index, &ending);
         if self
             .slots
             .get(index)
@@ -55,7 +55,10 @@ impl Runtime {
         if let Some(group) = group {
             group.remove();
         }
+        let is_news = self.is_unexpected(index, &ending);
+        let words = ending.to_string();
         self.feed(index, Event::Exited { ending, others });
+        self.log_end(index, &words, is_news);
     }
 
     fn drain_report(&mut self, index: usize) {
@@ -102,13 +105,42 @@ impl Runtime {
         }
     }
 
-    fn log_end(&mut self, index: usize, ending: &Ending) {
+    /// Whether it ended badly, and nobody had told it to end.
+    fn is_unexpected(&self, index: usize, ending: &Ending) -> bool {
+        let entry = self.registry.entries().get(index);
+        let asked =
+            entry.is_some_and(|entry| matches!(entry.machine.phase(), Phase::Stopping { .. }));
+        ending.is_failure() && !asked
+    }
+
+    /// How it ended, and what follows.
+    fn log_end(&mut self, index: usize, words: &str, is_news: bool) {
         let Some(entry) = self.registry.entries().get(index) else {
             return;
         };
-        let expected = matches!(entry.machine.phase(), Phase::Stopping { .. });
-        let line = format!("{}: {ending}", entry.service.name);
-        if ending.is_failure() && !expected {
+        let machine = &entry.machine;
+        let follows = match machine.phase() {
+            Phase::Resting { until } => {
+                let pause = until.saturating_sub(machine.entered());
+                match (machine.state(), machine.failures()) {
+                    (State::CrashLoop, failures) => {
+                        format!(
+                            "; a crash loop, {failures} failures in a row: next try in {pause:?}"
+                        )
+                    }
+                    _ => format!("; next start in {pause:?}"),
+                }
+            }
+            Phase::Stopped
+            | Phase::Finished
+            | Phase::Waiting
+            | Phase::Launching
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping { .. } => String::new(),
+        };
+        let line = format!("{}: {words}{follows}", entry.service.name);
+        if is_news {
             self.journal.warn(line);
         } else {
             self.journal.info(line);

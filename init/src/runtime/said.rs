@@ -125,7 +125,7 @@ impl Slot {
     /// Whether the sender is a process of this service.
     ///
     /// One that has ended already cannot be asked; then its user decides, which for a service with a user of its own
-    /// is as good.
+    /// is as good. (Whoever wants to be sure stays until it is heard, as `systemd-notify` does.)
     fn speaks_for(&self, sender: Sender) -> bool {
         if Some(sender.pid) == self.main {
             return true;
@@ -138,7 +138,7 @@ impl Slot {
             return false;
         };
         if !Path::new(paths::PROC).join(sender.pid.to_string()).exists() {
-            return sender.uid == 0 || Some(sender.uid) == self.facts.uid;
+            return Some(sender.uid) == self.facts.uid;
         }
         if let Some(group) = &self.group {
             return group.holds(sender.pid);

@@ -1,5 +1,6 @@
 //! What is set up once, before the loop: signals, limits, the kernel log.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,6 +11,9 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::options::Mode;
+
+/// Open files enough for many thousand services.
+const ENOUGH_FILES: u64 = 65_536;
 
 /// Blocks what comes by the queue from now on; everything else keeps its default, which PID 1 ignores.
 pub(super) fn take_signals() -> io::Result<SignalFd> {
@@ -37,8 +41,32 @@ pub(super) fn take_signals() -> io::Result<SignalFd> {
 /// Four descriptors for each service add up; returns the limits that services get back.
 pub(super) fn raise_open_files() -> Option<(u64, u64)> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    let enough = hard.max(ENOUGH_FILES);
+    // Only root may raise the second limit, and not in every container.
+    if setrlimit(Resource::RLIMIT_NOFILE, enough, enough).is_err() {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
     Some((soft, hard))
+}
+
+/// What init's environment says of init itself, or said to it of a run of its own: untrue of its services.
+const NOT_FOR_SERVICES: [&str; 9] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "MAINPID",
+    "GOKRAZY_FIRST_START",
+    super::panic::COUNT,
+];
+
+/// What services find of init's environment.
+pub(super) fn environment() -> Vec<(OsString, OsString)> {
+    let all = std::env::vars_os();
+    all.filter(|(key, _)| NOT_FOR_SERVICES.iter().all(|other| key != other))
+        .collect()
 }
 
 /// The kernel log is the machine's, not a container's.

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use gokrazy_core::paths;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 
 use super::cgroup::Group;
 
@@ -59,6 +59,21 @@ impl Tree<'_> {
     /// `ESRCH` if there is no such group, or not yet.
     pub fn signal_group(&self, signal: i32) -> io::Result<()> {
         gokrazy_sys::process::signal_group(self.main, signal)
+    }
+
+    /// Sends a signal to those of its processes that left its process group.
+    pub fn signal_strays(&self, signal: i32) {
+        let all = match self.group.map(Group::members) {
+            Some(members) if !members.is_empty() => members.into_iter().filter_map(pid).collect(),
+            _ => self.marked(),
+        };
+        let main = pid(self.main);
+        for stray in all {
+            if getpgid(Some(stray)).ok() != main {
+                // One that is gone by now needs no signal.
+                let _ = gokrazy_sys::process::signal_process(stray.as_raw().unsigned_abs(), signal);
+            }
+        }
     }
 
     fn in_process_group(&self) -> bool {

@@ -3,8 +3,8 @@
 //! What cannot be read is reported and passed over: it never stops the other services.
 
 use std::collections::HashSet;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Service;
@@ -28,6 +28,12 @@ pub fn load(place: &Path, known: &[&str]) -> Loaded {
     let mut names: HashSet<String> = known.iter().map(|&name| name.to_owned()).collect();
     let mut all: Vec<(PathBuf, Placed)> = Vec::new();
     for path in files(place, &mut loaded.complaints) {
+        if place.is_dir() && !path.is_file() {
+            // A pipe would hold us up for ever, and a device may have no end.
+            let why = format!("read {}: no regular file", path.display());
+            loaded.complaints.push(why);
+            continue;
+        }
         let text = match read(&path) {
             Ok(text) => text,
             Err(error) => {
@@ -64,12 +70,17 @@ pub fn load(place: &Path, known: &[&str]) -> Loaded {
     loaded
 }
 
+/// Bytes that are no UTF-8 become U+FFFD, for which their table is refused: the others are none the worse for it.
 fn read(path: &Path) -> io::Result<String> {
-    let size = fs::metadata(path)?.len();
-    if size > LARGEST {
-        return Err(io::Error::other(format!("{size} bytes, at most {LARGEST}")));
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(LARGEST.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|size| size > LARGEST) {
+        let why = format!("it has more than {LARGEST} bytes");
+        return Err(io::Error::other(why));
     }
-    fs::read_to_string(path)
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn files(place: &Path, complaints: &mut Vec<String>) -> Vec<PathBuf> {

@@ -50,13 +50,13 @@ pub fn check_services(text: &str, known: &[&str]) -> Result<Vec<Service>, Vec<Lo
     }
 }
 
-/// Reads what can be read: the services of the whole tables, and what is wrong with the others.
+/// Reads what can be read: the services of the whole tables, without keys that nobody knows, and what is wrong.
 pub fn parse(text: &str) -> (Vec<Placed>, Vec<Located>) {
     let mut placed: Vec<Placed> = Vec::new();
     let mut errors = Vec::new();
     let mut names = HashSet::new();
     for chunk in chunks(text) {
-        match chunk.services() {
+        match chunk.services(&mut errors) {
             Err(error) => errors.push(error),
             Ok(services) => {
                 for service in services {
@@ -169,8 +169,18 @@ fn chunks(text: &str) -> Vec<Chunk<'_>> {
 }
 
 impl Chunk<'_> {
-    fn services(&self) -> Result<Vec<Service>, Located> {
-        let file: File = toml::from_str(self.text).map_err(|error| self.located(&error))?;
+    fn services(&self, errors: &mut Vec<Located>) -> Result<Vec<Service>, Located> {
+        if self.text.contains(char::REPLACEMENT_CHARACTER) {
+            let message = "the table is not UTF-8".to_owned();
+            return Err(Located {
+                line: self.line,
+                message,
+            });
+        }
+        let file: File = match toml::from_str(self.text) {
+            Ok(file) => file,
+            Err(error) => self.without_unknown_keys(&error, errors)?,
+        };
         file.service
             .into_iter()
             .map(|raw| {
@@ -180,6 +190,45 @@ impl Chunk<'_> {
                 })
             })
             .collect()
+    }
+
+    /// The table without the keys that nobody knows, each of which becomes an error of its own; or what else is wrong.
+    fn without_unknown_keys(
+        &self,
+        first: &toml::de::Error,
+        errors: &mut Vec<Located>,
+    ) -> Result<File, Located> {
+        let Ok(mut table) = toml::from_str::<toml::Table>(self.text) else {
+            return Err(self.located(first));
+        };
+        let known = errors.len();
+        loop {
+            let error = match table.clone().try_into() {
+                Ok(file) => return Ok(file),
+                Err(error) => error,
+            };
+            let Some(line) = remove_unknown(&error, &mut table).map(|key| self.line_of(&key))
+            else {
+                return Err(if errors.len() == known {
+                    self.located(first)
+                } else {
+                    let (line, message) = (self.line, one_line(error.message()));
+                    Located { line, message }
+                });
+            };
+            let message = one_line(error.message());
+            errors.push(Located { line, message });
+        }
+    }
+
+    /// The line on which a key stands, or the table's first.
+    fn line_of(&self, key: &str) -> usize {
+        let starts = |line: &str| {
+            let rest = line.trim_start().strip_prefix(key);
+            rest.is_some_and(|rest| rest.trim_start().starts_with(['=', '.']))
+        };
+        let offset = self.text.lines().position(starts).unwrap_or(0);
+        self.line.saturating_add(offset)
     }
 
     fn located(&self, error: &toml::de::Error) -> Located {
@@ -203,9 +252,24 @@ impl Chunk<'_> {
         };
         Located {
             line,
-            message: message.replace('\n', " "),
+            message: one_line(&message),
         }
     }
+}
+
+fn one_line(message: &str) -> String {
+    message.replace('\n', " ")
+}
+
+/// Takes the key that an error calls unknown out of a service's table; `None` if the error is another.
+fn remove_unknown(error: &toml::de::Error, table: &mut toml::Table) -> Option<String> {
+    let key = error.message().strip_prefix("unknown field `")?;
+    let key = key.split('`').next()?;
+    let services = table.get_mut("service")?.as_array_mut()?;
+    let mut services = services.iter_mut().filter_map(toml::Value::as_table_mut);
+    services
+        .find_map(|service| service.remove(key))
+        .map(|_| key.to_owned())
 }
 
 #[cfg(test)]

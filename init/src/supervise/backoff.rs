@@ -7,6 +7,9 @@ use super::ending::Ending;
 /// How long a service must have run to count as healthy again.
 const HEALTHY: Duration = Duration::from_secs(60);
 
+/// What a pause of nothing grows from: one that fails at once must not keep a processor busy.
+const SHORTEST: Duration = Duration::from_millis(10);
+
 /// So many failures in a row are a crash loop.
 const CRASH_LOOP: u32 = 5;
 
@@ -41,7 +44,11 @@ impl Failures {
         if ending.is_failure() {
             self.0 = self.0.saturating_add(1);
         }
-        delay.saturating_mul(1 << doublings).min(longest)
+        let pause = match doublings.checked_sub(1) {
+            Some(further) if delay.is_zero() => SHORTEST.saturating_mul(1 << further),
+            _ => delay.saturating_mul(1 << doublings),
+        };
+        pause.min(longest)
     }
 }
 
@@ -64,6 +71,23 @@ mod tests {
         assert_eq!(got, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(pause(Duration::from_secs(60)), 1);
         assert_eq!(pause(Duration::ZERO), 2);
+    }
+
+    #[test]
+    fn no_pause_grows_too_unless_that_is_forbidden() {
+        let pauses = |longest: Duration| {
+            let mut failures = Failures::default();
+            let mut pause = || {
+                let ran = Duration::ZERO;
+                failures
+                    .pause(&Ending::Exit(1), ran, Duration::ZERO, longest)
+                    .as_millis()
+            };
+            [pause(), pause(), pause(), pause()]
+        };
+        assert_eq!(pauses(Duration::from_secs(60)), [0, 10, 20, 40]);
+        assert_eq!(pauses(Duration::from_millis(15)), [0, 10, 15, 15]);
+        assert_eq!(pauses(Duration::ZERO), [0; 4]);
     }
 
     #[test]

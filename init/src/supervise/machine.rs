@@ -107,6 +107,9 @@ impl Machine {
             Phase::Finished => State::Finished,
             Phase::Waiting => State::Waiting,
             Phase::Launching | Phase::Starting { .. } => State::Starting,
+            Phase::Running {
+                reloading: true, ..
+            } => State::Reloading,
             Phase::Running { .. } => State::Running,
             Phase::Stopping { .. } => State::Stopping,
             Phase::Resting { .. } if self.failures.are_a_loop() => State::CrashLoop,
@@ -245,6 +248,7 @@ impl Machine {
                 pid,
                 since,
                 watchdog,
+                reloading: false,
             },
             "ready",
             now,
@@ -252,55 +256,75 @@ impl Machine {
     }
 
     fn on_said(&mut self, notice: Notice, now: Moment) -> Vec<Action> {
-        match (notice, &mut self.phase) {
-            (Notice::Status(text), _) => self.status_text = Some(text),
-            (Notice::Ready, Phase::Starting { pid, since, .. }) => {
-                let (pid, since) = (*pid, *since);
-                self.run(pid, since, now);
+        match notice {
+            Notice::Status(text) => self.status_text = Some(text),
+            Notice::Ready => self.on_ready(now),
+            Notice::Reloading => self.on_reloading(now),
+            Notice::Watchdog => {
+                if let Phase::Running { watchdog, .. } = &mut self.phase {
+                    *watchdog = self.policy.watchdog.map(|limit| now.saturating_add(limit));
+                }
             }
-            (Notice::Watchdog, Phase::Running { watchdog, .. }) => {
-                *watchdog = self.policy.watchdog.map(|limit| now.saturating_add(limit));
+            Notice::WatchdogTrigger => {
+                if let Phase::Running { pid, since, .. } = self.phase {
+                    return self.hang(pid, since, now);
+                }
             }
-            (
-                Notice::Stopping,
-                Phase::Starting { pid, since, .. } | Phase::Running { pid, since, .. },
-            ) => {
-                let (pid, since) = (*pid, *since);
-                self.on_stopping(pid, since, now);
+            Notice::Stopping => {
+                if let Phase::Starting { pid, since, .. } | Phase::Running { pid, since, .. } =
+                    self.phase
+                {
+                    self.on_stopping(pid, since, now);
+                }
             }
-            (Notice::WatchdogTrigger, Phase::Running { pid, since, .. }) => {
-                let (pid, since) = (*pid, *since);
-                return self.hang(pid, since, now);
-            }
-            (
-                Notice::ExtendTimeout(more),
-                Phase::Starting {
+            Notice::ExtendTimeout(more) => {
+                if let Phase::Starting {
                     until: Some(until), ..
-                },
-            ) => {
-                *until = (*until).max(now.saturating_add(more));
-            }
-            (
-                Notice::ExtendTimeout(more),
-                Phase::Stopping {
+                }
+                | Phase::Stopping {
                     until,
                     killed: false,
                     ..
-                },
-            ) => {
-                *until = (*until).max(now.saturating_add(more));
+                } = &mut self.phase
+                {
+                    *until = (*until).max(now.saturating_add(more));
+                }
             }
-            (
-                Notice::Ready
-                | Notice::Watchdog
-                | Notice::WatchdogTrigger
-                | Notice::ExtendTimeout(_)
-                | Notice::Reloading
-                | Notice::Stopping,
-                _,
-            ) => {}
         }
         Vec::new()
+    }
+
+    fn on_ready(&mut self, now: Moment) {
+        if let Phase::Starting { pid, since, .. }
+        | Phase::Running {
+            pid,
+            since,
+            reloading: true,
+            ..
+        } = self.phase
+        {
+            self.run(pid, since, now);
+        }
+    }
+
+    /// It stays ready for those that wait for it; its watchdog starts anew, as it does at the end.
+    fn on_reloading(&mut self, now: Moment) {
+        let Phase::Running {
+            pid,
+            since,
+            reloading: false,
+            ..
+        } = self.phase
+        else {
+            return;
+        };
+        let phase = Phase::Running {
+            pid,
+            since,
+            watchdog: self.policy.watchdog.map(|limit| now.saturating_add(limit)),
+            reloading: true,
+        };
+        self.enter(phase, "reads its configuration anew", now);
     }
 
     fn wait(&mut self, now: Moment, why: &str) -> Vec<Action> {

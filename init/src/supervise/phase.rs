@@ -35,6 +35,8 @@ pub enum Phase {
         since: Moment,
         /// When it must have given a sign of life.
         watchdog: Option<Moment>,
+        /// Whether it reads its configuration anew; it says when it is through.
+        reloading: bool,
     },
     /// It was told to end, or is being ended.
     Stopping {
@@ -168,6 +170,8 @@ pub enum Action {
     },
     /// Send a signal to its process group.
     Signal(i32),
+    /// Send a signal to those of its processes that left its process group.
+    SignalStrays(i32),
     /// Send a signal to its main process alone.
     SignalMain(i32),
     /// Kill every process of it.

@@ -137,6 +137,7 @@ impl Registry {
                 Action::CheckConditions => orders.extend(self.check(index, now)),
                 Action::Launch { .. }
                 | Action::Signal(_)
+                | Action::SignalStrays(_)
                 | Action::SignalMain(_)
                 | Action::KillTree => {
                     orders.push(Order { index, action });

@@ -180,6 +180,7 @@ pub fn is_stopped(state: State) -> bool {
         State::Waiting
         | State::Starting
         | State::Running
+        | State::Reloading
         | State::Restarting
         | State::CrashLoop => false,
     }

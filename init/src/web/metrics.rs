@@ -108,7 +108,10 @@ fn services(page: &mut Page, services: &[Service]) {
     let help = "Whether the service runs and is ready, or has finished its work.";
     page.family("gokrazy_service_up", "gauge", help);
     page.each("gokrazy_service_up", services, |service| {
-        let up = matches!(service.status.state, State::Running | State::Finished);
+        let up = matches!(
+            service.status.state,
+            State::Running | State::Reloading | State::Finished
+        );
         Some(u8::from(up))
     });
     let help = "Whether the service fails again and again.";

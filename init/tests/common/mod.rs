@@ -33,6 +33,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) flags: &'a [&'a str],
     /// A shell command in the new mount namespace, before init.
     pub(crate) prepare: &'a str,
+    /// Where the services' tables are, instead of in a file of the test's text.
+    pub(crate) tables: Option<&'a Path>,
 }
 
 impl Init {
@@ -70,7 +72,7 @@ impl Init {
             .args(setup.before)
             .arg(env!("CARGO_BIN_EXE_init"))
             .args(["--no-boot", "--services"])
-            .arg(folder.join("services.toml"))
+            .arg(setup.tables.unwrap_or(&folder.join("services.toml")))
             .arg("--run-dir")
             .arg(folder.join("run"))
             .arg("--home-dir")

@@ -109,6 +109,11 @@ const NEEDS: &[Need] = &[
     unpacked("chrony", "chronyd", "an NTP server", Purpose::Test),
     test("busybox-static", "busybox", "small services for tests"),
     test("util-linux", "setpriv", "namespaces and users for tests"),
+    test(
+        "python3",
+        "python3",
+        "services in tests that speak of themselves",
+    ),
     test("gcc", "cc", "the kernel's own sizes of structures"),
     file(
         "libc6-dev",

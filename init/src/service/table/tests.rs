@@ -65,6 +65,28 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn a_device_passes_over_what_nobody_knows_and_keeps_the_service() {
+    let text = "[[service]]\nname = 'a'\ncommand = ['/a']\ncolour = 'red'\nwith = { more = 1 }\n\n\
+                [[service]]\nname = 'b'\ncolour = 'red'\n\n\
+                [[service]]\nname = 'c\u{fffd}'\ncommand = ['/c']\n";
+    let (placed, errors) = parse(text);
+    let names: Vec<&str> = placed.iter().map(|one| one.service.name.as_str()).collect();
+    assert_eq!(names, ["a"]);
+    let lines: Vec<usize> = errors.iter().map(|error| error.line).collect();
+    assert_eq!(lines, [4, 5, 9, 7, 11], "{errors:?}");
+    let starts = [
+        "unknown field `colour`",
+        "unknown field `with`",
+        "unknown field `colour`",
+        "missing field `command`",
+        "the table is not UTF-8",
+    ];
+    for (error, start) in errors.iter().zip(starts) {
+        assert!(error.message.starts_with(start), "{error}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_line() {
     let text = "[[service]]\nname = 'a'\ncommand = ['/a']\ncolour = 'red'\n";
     let errors = check_services(text, &[]).unwrap_err();

@@ -41,6 +41,10 @@ impl Machine {
                 match (others, own_will) {
                     (false, _) => self.on_tree_empty(now),
                     (true, true) => vec![Action::KillTree],
+                    // Who left the process group has not been asked yet.
+                    (true, false) if !killed => {
+                        vec![Action::SignalStrays(self.policy.stop_signal)]
+                    }
                     (true, false) => Vec::new(),
                 }
             }

@@ -87,6 +87,29 @@ fn one_that_says_it_ends_is_judged_by_how_it_does() {
 }
 
 #[test]
+fn one_that_reloads_is_ready_all_the_while_and_shown_as_such() {
+    let mut machine = started(&plain().restart(Restart::Always));
+    assert_eq!(machine.on(Event::Said(Notice::Reloading), at(100)), []);
+    assert_eq!(
+        (machine.state(), machine.is_ready()),
+        (State::Reloading, true)
+    );
+    assert_eq!(machine.on(Event::Said(Notice::Reloading), at(110)), []);
+    assert_eq!(machine.entered(), at(100));
+    assert_eq!(machine.on(Event::Said(Notice::Ready), at(200)), []);
+    assert_eq!(
+        (machine.state(), machine.entered()),
+        (State::Running, at(200))
+    );
+    assert_eq!(machine.on(Event::Said(Notice::Ready), at(300)), []);
+    assert_eq!(machine.entered(), at(200));
+
+    assert_eq!(machine.on(Event::Said(Notice::Reloading), at(400)), []);
+    assert_eq!(machine.on(exited(1), at(500)), []);
+    assert_eq!(machine.state(), State::Restarting);
+}
+
+#[test]
 fn each_policy_answers_each_end() {
     check_end(Restart::OnFailure, 0, State::Finished);
     check_end(Restart::OnFailure, 1, State::Restarting);
@@ -131,7 +154,8 @@ fn what_the_main_process_leaves_behind_gets_the_rest_of_the_time_and_is_killed()
         ending: Ending::Exit(0),
         others: true,
     };
-    assert_eq!(machine.on(left.clone(), at(5)), []);
+    // The process group was asked with the main process; the others are asked now.
+    assert_eq!(machine.on(left.clone(), at(5)), [Action::SignalStrays(15)]);
     assert_eq!((machine.state(), machine.pid()), (State::Stopping, None));
     assert_eq!(machine.on(Event::Time, at(10_000)), [Action::KillTree]);
     assert_eq!(machine.on(Event::TreeEmpty, at(10_001)), []);
@@ -288,7 +312,10 @@ impl Model {
                     self.launch_pending = true;
                 }
                 Action::Signal(_) => assert!(self.lives.is_some(), "a signal to nobody"),
-                Action::CheckConditions | Action::SignalMain(_) | Action::KillTree => {}
+                Action::CheckConditions
+                | Action::SignalMain(_)
+                | Action::SignalStrays(_)
+                | Action::KillTree => {}
             }
         }
     }

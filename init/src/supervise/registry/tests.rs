@@ -61,7 +61,10 @@ impl World {
                     self.stopped
                         .push(self.registry.entries()[index].service.name.clone());
                 }
-                Action::CheckConditions | Action::SignalMain(_) | Action::KillTree => {}
+                Action::CheckConditions
+                | Action::SignalMain(_)
+                | Action::SignalStrays(_)
+                | Action::KillTree => {}
             }
         }
     }

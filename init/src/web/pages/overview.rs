@@ -132,7 +132,7 @@ pub(super) fn memory(service: &Service) -> Markup {
 /// The state as a word, with a colour beside it for those who see it.
 pub(super) fn badge(state: State) -> Markup {
     let tone = match state {
-        State::Running | State::Finished => "good",
+        State::Running | State::Reloading | State::Finished => "good",
         State::Stopped => "calm",
         State::Waiting | State::Starting | State::Stopping | State::Restarting => "busy",
         State::CrashLoop => "bad",

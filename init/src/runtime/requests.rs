@@ -1,0 +1,114 @@
+//! What clients ask at the control socket, taken in and answered.
+
+use std::io;
+use std::time::Duration;
+
+use gokrazy_core::control::{Refusal, Reply, Request};
+use gokrazy_core::paths;
+
+use super::clock;
+use super::control_socket::{ControlSocket, Received};
+use super::event_loop::Runtime;
+use super::queue::Source;
+
+/// How long a socket that could not be made waits for the next try: the run folder may be full.
+const LISTEN_RETRY: Duration = Duration::from_secs(2);
+
+impl Runtime {
+    /// Listens for requests; where that cannot be had, as with a full run folder, it is tried again.
+    pub(super) fn listen(&mut self) {
+        let now = clock::boot();
+        if self.control.is_some() || self.listen_again.is_some_and(|moment| now < moment) {
+            return;
+        }
+        let path = self.options.run_dir.join(paths::CONTROL_SOCKET);
+        let opened = ControlSocket::open(&path).and_then(|socket| {
+            self.queue.add(socket.fd(), Source::Control)?;
+            Ok(socket)
+        });
+        match opened {
+            Ok(socket) => {
+                self.control = Some(socket);
+                self.listen_again = None;
+            }
+            Err(error) => {
+                if self.listen_again.is_none() {
+                    self.journal.warn(format_args!(
+                        "listen at {}: {error}; trying again every {LISTEN_RETRY:?}",
+                        path.display()
+                    ));
+                }
+                self.listen_again = Some(now.saturating_add(LISTEN_RETRY));
+            }
+        }
+    }
+
+    /// Listens at a new socket if nobody finds the old one any more.
+    pub(super) fn listen_where_found(&mut self) {
+        let is_there = self.control.as_ref().is_some_and(ControlSocket::is_there);
+        if !is_there {
+            self.control = None;
+            self.listen_again = None;
+            self.listen();
+        }
+    }
+
+    pub(super) fn on_connection(&mut self) {
+        let Some(control) = &mut self.control else {
+            return;
+        };
+        if let Some(client) = control.accept() {
+            let id = client.id;
+            if self.queue.add(client.fd(), Source::Client(id)).is_err() {
+                control.drop_client(id);
+            }
+        }
+    }
+
+    pub(super) fn on_client(&mut self, id: u32) {
+        let received = self
+            .control
+            .as_ref()
+            .map_or(Received::Gone, |control| control.receive(id));
+        let reply = match received {
+            Received::Nothing => return,
+            Received::Gone => {
+                if let Some(control) = &mut self.control {
+                    control.drop_client(id);
+                }
+                return;
+            }
+            Received::Refused(refusal) => Reply::Refused(refusal),
+            Received::Request(request) => self.on_request(&request),
+        };
+        if let Some(control) = &mut self.control {
+            control.reply(id, &reply);
+        }
+    }
+
+    fn on_request(&mut self, request: &Request) -> Reply {
+        if let Request::Divert { program, .. } = request
+            && is_missing(program)
+        {
+            return Reply::Refused(Refusal::Failed(format!("there is no {program}")));
+        }
+        match self.registry.request(request, clock::boot()) {
+            Err(refusal) => Reply::Refused(refusal),
+            Ok(orders) => {
+                self.obey(orders);
+                if let Request::End { how } = request {
+                    self.begin_end(*how, "a client asks for it");
+                }
+                // Whoever got an answer finds the state files up to date.
+                self.publish();
+                Reply::Done
+            }
+        }
+    }
+}
+
+/// Whether a path leads nowhere; a bare name is looked for at the start.
+fn is_missing(program: &str) -> bool {
+    program.contains('/')
+        && std::fs::metadata(program).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}

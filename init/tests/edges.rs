@@ -1,0 +1,237 @@
+//! What services inherit and what they say, bad programs, odd paths, tables with faults: seen from outside.
+#![expect(
+    clippy::tests_outside_test_module,
+    clippy::disallowed_methods,
+    reason = "a failure is a panic"
+)]
+
+mod common;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use common::{Init, Setup, sh};
+use nix::sys::signal::Signal;
+
+/// A service of root's that runs a Python script, in which `say` speaks to init.
+fn python(name: &str, script: &str, more: &str) -> String {
+    let say = "import os, socket, time\n\
+               own = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+               to = os.environ['NOTIFY_SOCKET']\n\
+               own.connect(chr(0) + to[1:] if to[0] == '@' else to)\n\
+               say = own.send\n";
+    format!(
+        "[[service]]\nname = '{name}'\nuser = 'root'\ncommand = ['python3', '-uc', '''{say}{script}''']\n{more}\n"
+    )
+}
+
+#[test]
+fn a_service_inherits_nothing_that_is_inits_own() {
+    let odd = "umask 077; trap '' TERM INT CHLD PIPE; exec 7>&1; exec \"$@\"";
+    let setup = Setup {
+        before: &[
+            "env",
+            "NOTIFY_SOCKET=/nowhere",
+            "WATCHDOG_USEC=1",
+            "LISTEN_FDS=3",
+            "GOKRAZY_FIRST_START=1",
+            "KEPT=yes",
+            "sh",
+            "-c",
+            odd,
+            "sh",
+        ],
+        ..Setup::default()
+    };
+    let script = "umask; ls /proc/self/fd | wc -l; grep -E 'SigBlk|SigIgn' /proc/self/status; env; \
+                  [ -z \"$GOKRAZY_FIRST_START\" ] || exit 1; echo again; exec sleep 1000";
+    let services = sh("a", script, "restart-delay = '10ms'");
+    let mut init = Init::start_with("inherit", &services, &setup);
+    init.until_logged("a", "again");
+    let log = init.log("a");
+    let has = |wanted: &str| log.iter().any(|line| line == wanted);
+    assert!(has("0022") && has("KEPT=yes"), "{log:?}");
+    // Input, output, errors, and the folder that `ls` reads.
+    assert!(has("4"), "{log:?}");
+    for mask in ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000"] {
+        assert!(has(mask), "{log:?}");
+    }
+    for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"] {
+        assert!(
+            !log.iter().any(|line| line.starts_with(variable)),
+            "{log:?}"
+        );
+    }
+    init.signal(Signal::SIGTERM);
+    assert_eq!(
+        init.wait(),
+        Some(0),
+        "an init that was told to ignore signals hears them"
+    );
+}
+
+#[test]
+fn why_a_program_cannot_be_run_is_told() {
+    let init = Init::start("reasons", "");
+    let at = |name: &str, text: &str, mode: u32| {
+        use std::os::unix::fs::PermissionsExt;
+        let path = init.folder.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    for (program, reason) in [
+        ("/no/such/program".to_owned(), "No such file or directory"),
+        (at("closed", "#!/bin/sh\n", 0o644), "Permission denied"),
+        (
+            at("script", "#!/no/interpreter\n", 0o755),
+            "it is there, but the interpreter",
+        ),
+        (at("empty", "", 0o755), "Exec format error"),
+    ] {
+        let services = format!(
+            "[[service]]\nname = 'bad'\nuser = 'root'\nrestart-delay = '5ms'\nrestart-delay-max = '5ms'\ncommand = ['{program}']\n"
+        );
+        let init = Init::start("reason", &services);
+        let bad = init.until_state("bad", "crash-loop");
+        let why = bad["last_exit"].as_str().unwrap();
+        assert!(
+            why.starts_with(&format!("start failed: run {program}: {reason}")),
+            "{why}"
+        );
+        init.until("the loop on the console", || {
+            init.console().contains("bad: start failed").then_some(())
+        });
+        assert!(
+            init.console().contains("a crash loop"),
+            "{}",
+            init.console()
+        );
+    }
+}
+
+#[test]
+fn a_stop_asks_those_too_that_left_the_process_group() {
+    let script = "setsid sh -c 'trap \"echo heard; exit\" TERM; echo listening; while :; do sleep 0.05; done' & sleep 1000";
+    let init = Init::start("polite", &sh("a", script, "stop-timeout = '60s'"));
+    init.until_state("a", "running");
+    init.until_logged("a", "listening");
+    let asked = Instant::now();
+    init.ctl_ok(&["stop", "a"]);
+    assert!(
+        asked.elapsed() < Duration::from_secs(30),
+        "it was killed, not asked"
+    );
+    init.until_logged("a", "heard");
+}
+
+#[test]
+fn what_a_service_says_of_itself_is_shown() {
+    let script = "say(b'READY=1\\nSTATUS=serving')\ntime.sleep(0.3)\nsay(b'RELOADING=1')\ntime.sleep(1.5)\nsay(b'READY=1')\ntime.sleep(1000)";
+    let init = Init::start("says", &python("a", script, "notify = true"));
+    init.until_state("a", "reloading");
+    init.until_state("a", "running");
+    assert_eq!(init.status("a")["status_text"], "serving");
+}
+
+#[test]
+fn descriptors_sent_to_init_are_closed_by_it() {
+    let script = "import array\n\
+                  many = array.array('i', [2] * 200).tobytes()\n\
+                  for turn in range(50): own.sendmsg([b'STATUS=%d' % turn], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, many)])\n\
+                  say(b'READY=1')\n\
+                  time.sleep(1000)";
+    let init = Init::start("rights", &python("a", script, "notify = true"));
+    init.until_state("a", "running");
+    let open = fs::read_dir(format!("/proc/{}/fd", init.pid()))
+        .unwrap()
+        .count();
+    assert!(open < 50, "{open} descriptors");
+}
+
+#[test]
+fn a_run_folder_deeper_than_a_sockets_address_serves_all_the_same() {
+    let script = "say(b'READY=1')\ntime.sleep(1000)";
+    let name = "x".repeat(120);
+    let mut init = Init::start(&name, &python("a", script, "notify = true"));
+    init.until_state("a", "running");
+    assert_eq!(init.ctl(&["stop", "nobody"]).status.code(), Some(4));
+    init.signal(Signal::SIGTERM);
+    assert_eq!(init.wait(), Some(0));
+}
+
+#[test]
+fn faults_of_a_table_cost_no_more_than_themselves() {
+    let init = Init::start("faults", &sh("a", "exec sleep 1000", "colour = 'red'"));
+    init.until_state("a", "running");
+    assert!(
+        init.console().contains("unknown field `colour`"),
+        "{}",
+        init.console()
+    );
+
+    let mut bytes = sh("b", "exec sleep 1000", "").into_bytes();
+    bytes.extend(b"[[service]]\nname = 'c\xff'\ncommand = ['/c']\n");
+    let folder = init.folder.join("tables");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a.toml"), bytes).unwrap();
+    nix::unistd::mkfifo(&folder.join("b.toml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", folder.join("c.toml")).unwrap();
+    let second = Init::start_with(
+        "fifo",
+        "",
+        &Setup {
+            tables: Some(&folder),
+            ..Setup::default()
+        },
+    );
+    second.until_state("b", "running");
+    let console = second.console();
+    for wanted in [
+        "the table is not UTF-8",
+        "b.toml: no regular file",
+        "c.toml: no regular file",
+    ] {
+        assert!(console.contains(wanted), "{wanted}: {console}");
+    }
+}
+
+#[test]
+fn init_stands_in_for_a_log_keeper_that_cannot_be_run() {
+    let setup = Setup {
+        flags: &["--logd", "/no/such/logd"],
+        ..Setup::default()
+    };
+    let script = "head -c 300000 /dev/zero; echo; echo through; exec sleep 1000";
+    let init = Init::start_with("stand-in", &sh("a", script, ""), &setup);
+    init.until_logged("a", "through");
+    assert!(
+        init.console().contains("run /no/such/logd: No such file"),
+        "{}",
+        init.console()
+    );
+}
+
+#[test]
+fn refusals_are_json_where_that_was_asked_for() {
+    let init = Init::start("json", &sh("a", "exec sleep 1000", ""));
+    let output = init.ctl(&["status", "nobody", "--json"]);
+    assert_eq!(output.status.code(), Some(4));
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["result"], "no-such-service");
+    assert_eq!(answer["error"], "nobody: no such service");
+}
+
+#[test]
+fn a_socket_that_could_not_be_made_is_made_once_there_is_room() {
+    let init = Init::start("cleared", &sh("a", "exec sleep 1000", ""));
+    init.until_state("a", "running");
+    fs::remove_dir_all(init.run_dir().join("service")).unwrap();
+    fs::remove_file(init.run_dir().join("control.sock")).unwrap();
+    init.signal(Signal::SIGHUP);
+    init.until("a new socket", || {
+        init.run_dir().join("control.sock").exists().then_some(())
+    });
+    init.ctl_ok(&["restart", "a", "--no-wait"]);
+    init.until_state("a", "running");
+}
