@@ -42,6 +42,9 @@ struct InitArgs {
     /// How long a shutdown may take before what still runs is killed.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::duration)]
     shutdown_timeout: Duration,
+    /// Also mount the disks that `[[mount]]` tables name.
+    #[arg(long)]
+    mounts: bool,
     /// Name whose look-up means `net-online`.
     #[arg(long, value_name = "NAME", default_value = Options::ONLINE_NAME)]
     online_name: String,
@@ -125,6 +128,7 @@ impl InitArgs {
             logd: self.logd.clone(),
             shutdown_limit: self.shutdown_timeout,
             online_name: self.online_name.clone(),
+            mounts: self.mounts,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | [`cli`] | the command lines | `init`, `logd` |
 //! | [`stage1`] | what runs in the initramfs: choose a slot, mount its root, switch to it | `init` |
 //! | [`machine`] | the machine's PID 1: boot, supervise, end | `init` |
+//! | [`mount`] | disks that tables name: when they are mounted, and how |
 //! | [`service`] | what a service is, and the table that describes it | all, and the image builder |
 //! | [`supervise`] | how services live, decided without touching anything | `init` |
 //! | [`runtime`] | the shell around it: processes, sockets, files | `init` |
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod ctl;
 pub mod logd;
 pub mod machine;
+pub mod mount;
 pub mod runtime;
 pub mod service;
 pub mod stage1;
@@ -31,6 +33,7 @@ use std::io;
 use std::path::Path;
 
 use gokrazy_core::control::End;
+use gokrazy_core::hotplug::Hotplug;
 use gokrazy_core::paths;
 use nix::sys::prctl;
 use nix::sys::stat::{Mode as FileMode, umask};
@@ -138,14 +141,35 @@ pub fn supervise_services(services: Vec<Service>, options: Options) -> Result<En
 /// As [`supervise_services`]; a table that cannot be read is logged and costs its service alone.
 pub fn supervise_with(options: Options, place: &Path) -> Result<End, SuperviseError> {
     let reserved = [service::INIT_LOG, service::KERNEL_LOG, service::LOG_KEEPER];
-    let loaded = load::load(place, &reserved);
-    supervise(
-        loaded.services,
-        loaded.complaints,
-        options,
-        Devices::default(),
-    )
-    .map(|(end, _)| end)
+    let mut loaded = load::load(place, &reserved);
+    let devices = match options.mounts {
+        true => guest_devices(&mut loaded),
+        false => Devices::default(),
+    };
+    let unheeded = loaded.mounts.iter().map(|placed| {
+        let target = placed.mount.target.display();
+        format!("[[mount]] {target}: left to others without --mounts")
+    });
+    loaded.complaints.extend(unheeded);
+    supervise(loaded.services, loaded.complaints, options, devices).map(|(end, _)| end)
+}
+
+/// Disks to mount, and who announces them; modules are the business of the machine's own init.
+fn guest_devices(loaded: &mut load::Loaded) -> Devices {
+    let placed = std::mem::take(&mut loaded.mounts);
+    let mounts: Vec<_> = placed.into_iter().map(|placed| placed.mount).collect();
+    let hotplug = match Hotplug::listen() {
+        Ok(hotplug) => Some(hotplug).filter(|_| !mounts.is_empty()),
+        Err(error) => {
+            loaded.complaints.push(format!("listen for disks: {error}"));
+            None
+        }
+    };
+    Devices {
+        hotplug,
+        watchdog: None,
+        mounts,
+    }
 }
 
 /// Gives the devices back to whoever ends the machine's run.

@@ -46,6 +46,11 @@ pub fn run(options: Options, services: &Path) -> ExitCode {
     let all = system.iter().cloned().chain(loaded.services).collect();
     let devices = Devices {
         hotplug,
+        mounts: loaded
+            .mounts
+            .into_iter()
+            .map(|placed| placed.mount)
+            .collect(),
         watchdog: watchdog_is_wanted(&command_line()).then(watchdog::Watchdog::new),
     };
     let (end, devices) = supervise(all, complaints, options, devices).unwrap_or_else(|error| {

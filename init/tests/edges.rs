@@ -188,7 +188,7 @@ fn faults_of_a_table_cost_no_more_than_themselves() {
     second.until_state("b", "running");
     let console = second.console();
     for wanted in [
-        "the table is not UTF-8",
+        "a byte that is no UTF-8",
         "b.toml: no regular file",
         "c.toml: no regular file",
     ] {

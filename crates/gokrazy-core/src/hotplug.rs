@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::kmsg::{self, Priority};
 use crate::module_loader::Loader;
 use crate::paths;
-use crate::uevent::UeventSocket;
+use crate::uevent::{Uevent, UeventSocket};
 
 /// Announcements that are read in one turn; the rest waits for the next, so that a flood cannot hold PID 1.
 const MAX_IN_ONE_TURN: usize = 256;
@@ -22,7 +22,7 @@ const MAX_DEPTH: usize = 32;
 #[derive(Debug)]
 pub struct Hotplug {
     socket: UeventSocket,
-    modules: PathBuf,
+    modules: Option<PathBuf>,
 }
 
 impl Hotplug {
@@ -36,7 +36,7 @@ impl Hotplug {
     pub fn start(modules: PathBuf) -> std::io::Result<Self> {
         let hotplug = Self {
             socket: UeventSocket::open()?,
-            modules,
+            modules: Some(modules),
         };
         hotplug.load_in_child(|loader| {
             let mut found = Vec::new();
@@ -46,10 +46,26 @@ impl Hotplug {
         Ok(hotplug)
     }
 
+    /// Listens for devices and loads no modules: where the machine's own init sees to them.
+    ///
+    /// # Errors
+    /// The errno of opening the socket.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            socket: UeventSocket::open()?,
+            modules: None,
+        })
+    }
+
+    /// The folder of the running kernel's modules, if they are ours to load.
+    pub fn modules(&self) -> Option<&Path> {
+        self.modules.as_deref()
+    }
+
     /// To be called when the socket is readable: loads modules for the devices that came, in a child.
     ///
-    /// Returns whether any device came or went, so that who waits for one (a watchdog, say) looks again.
-    pub fn handle(&self) -> bool {
+    /// Returns what came, went or changed, for who waits for a device.
+    pub fn handle(&self) -> Vec<Uevent> {
         let events: Vec<_> = std::iter::from_fn(|| self.socket.next())
             .take(MAX_IN_ONE_TURN)
             .collect();
@@ -59,16 +75,18 @@ impl Hotplug {
             .filter_map(|event| event.modalias.clone())
             .collect();
         if !wanted.is_empty()
+            && self.modules.is_some()
             && let Err(error) = self.load_in_child(|loader| load_for(loader, &wanted))
         {
             warn(&format!("make a process that loads modules: {error}"));
         }
-        !events.is_empty()
+        events
     }
 
     fn load_in_child(&self, load: impl FnOnce(&mut Loader)) -> std::io::Result<u32> {
+        let folder = self.modules.as_deref().unwrap_or(Path::new(paths::MODULES));
         gokrazy_sys::process::fork(|| {
-            load(&mut Loader::open(&self.modules));
+            load(&mut Loader::open(folder));
             0
         })
     }

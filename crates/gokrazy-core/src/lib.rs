@@ -21,7 +21,7 @@
 //! | [`layout`] | where the partitions and the slot table lie |
 //! | [`slots`] | which root boots next, and how often it may try |
 //! | [`mod@boot`] | stage 2: from a mounted root to a machine on which services can run |
-//! | [`boot_disk`], [`gpt`], [`fat`], [`cmdline`] | finding the disk and what lies on it |
+//! | [`boot_disk`], [`gpt`], [`fat`], [`superblock`], [`cmdline`] | finding disks and what lies on them |
 //! | [`hotplug`], [`uevent`], [`modules`], [`module_loader`] | kernel modules for devices |
 //! | [`kmsg`] | lines for the kernel's log |
 //! | [`ifaddr`], [`mod@machine_id`], [`mod@model`], [`sbom`] | what this machine is |
@@ -55,6 +55,7 @@ pub mod paths;
 pub mod sbom;
 pub mod service_status;
 pub mod slots;
+pub mod superblock;
 pub mod uevent;
 pub mod users;
 pub mod wait_for;

@@ -25,6 +25,10 @@ const RECEIVE_BUFFER: usize = 1024 * 1024;
 pub struct Uevent {
     /// `add`, `remove`, `change`, `bind` …
     pub action: String,
+    /// What the device belongs to: `block`, `input`, `net` …
+    pub subsystem: String,
+    /// Its node below `/dev`, if it has one.
+    pub node: Option<String>,
     /// What the device is, for [`crate::modules::Aliases`]; absent for many.
     pub modalias: Option<String>,
 }
@@ -99,6 +103,8 @@ impl Uevent {
             };
             match text.split_once('=') {
                 Some(("ACTION", action)) => event.action = action.to_owned(),
+                Some(("SUBSYSTEM", subsystem)) => event.subsystem = subsystem.to_owned(),
+                Some(("DEVNAME", node)) => event.node = Some(node.to_owned()),
                 Some(("MODALIAS", modalias)) => event.modalias = Some(modalias.to_owned()),
                 Some(_) | None => {}
             }
@@ -114,9 +120,11 @@ mod tests {
     #[test]
     fn fields_are_found_and_garbage_is_none() {
         let datagram =
-            b"add@/devices/x\0ACTION=add\0DEVPATH=/devices/x\0MODALIAS=usb:v0525\0SEQNUM=7\0";
+            b"add@/devices/x\0ACTION=add\0DEVPATH=/devices/x\0SUBSYSTEM=usb\0DEVNAME=bus/usb/001/002\0MODALIAS=usb:v0525\0SEQNUM=7\0";
         let want = Uevent {
             action: "add".to_owned(),
+            subsystem: "usb".to_owned(),
+            node: Some("bus/usb/001/002".to_owned()),
             modalias: Some("usb:v0525".to_owned()),
         };
         assert_eq!(Uevent::parse(datagram), want);

@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, sync};
 
 use super::watchdog::Watchdog;
+use crate::mount::points;
 
 /// So often unmounting is tried while processes that were killed are vanishing.
 const TRIES: u32 = 20;
@@ -28,7 +29,7 @@ const FEEDING: Duration = Duration::from_secs(5);
 /// So often it is fed: a slow card may take a minute for what it was given; one that takes longer has failed.
 const FEEDINGS: u32 = 12;
 
-/// Kills what is left, writes everything to the disk, unmounts the data partition and ends the machine's run.
+/// Kills what is left, writes everything to the disks, unmounts them and ends the machine's run.
 ///
 /// The watchdog stays armed over a reboot: a driver or firmware that gets stuck on the way is what it is for.
 /// A machine that shall stay down must not be brought back by it.
@@ -36,7 +37,10 @@ pub fn end(how: End, mut watchdog: Option<Watchdog>) {
     // Everybody but us: helpers, and what services left outside their groups.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
     write_out(watchdog.as_mut());
-    unmount(Path::new(paths::PERM));
+    let table = std::fs::read_to_string(paths::PROC_MOUNTINFO).unwrap_or_default();
+    for target in disks(&table) {
+        unmount(Path::new(&target));
+    }
     say(&format!("{}, now", how.as_str()));
     let mode = match how {
         End::Reboot => RebootMode::RB_AUTOBOOT,
@@ -47,6 +51,16 @@ pub fn end(how: End, mut watchdog: Option<Watchdog>) {
     let _armed = watchdog.and_then(|watchdog| settle(how, watchdog));
     let Err(error) = reboot(mode);
     say(&format!("{}: {error}", how.as_str()));
+}
+
+/// Where disks are mounted, the last one first; the root is read-only and stays.
+fn disks(table: &str) -> Vec<String> {
+    let mut targets: Vec<String> = points::parse(table)
+        .filter(|point| point.source.starts_with(paths::DEV) && point.target != "/")
+        .map(|point| point.target)
+        .collect();
+    targets.reverse();
+    targets
 }
 
 fn settle(how: End, mut watchdog: Watchdog) -> Option<Watchdog> {
@@ -111,4 +125,17 @@ fn say(text: &str) {
         Priority::Info,
         format_args!("{text}"),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_are_unmounted_from_the_last_to_the_first() {
+        let table = "20 1 254:2 / / ro - squashfs /dev/vda2 ro\n21 20 0:5 / /dev rw - devtmpfs devtmpfs rw\n\
+                     22 20 254:4 / /perm rw - ext4 /dev/vda4 rw\n23 20 0:9 / /mnt/a ro - tmpfs gokrazy-guard ro\n\
+                     24 23 8:1 / /mnt/a rw - vfat /dev/sda1 rw\n";
+        assert_eq!(disks(table), ["/mnt/a", "/perm"]);
+    }
 }

@@ -1,12 +1,13 @@
 //! Whether clock, route, name service and mounts are there; asked only while a service waits for them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use gokrazy_core::{paths, wait_for};
 
+use crate::mount::points;
 use crate::service::condition::Condition;
 use crate::supervise::Moment;
 
@@ -34,6 +35,11 @@ impl Conditions {
     /// When [`Conditions::look`] is due, if anything is awaited.
     pub fn deadline(&self) -> Option<Moment> {
         self.next_look
+    }
+
+    /// Brings the next look forward, if anything is awaited.
+    pub fn hurry(&mut self, now: Moment) {
+        self.next_look = self.next_look.map(|_| now);
     }
 
     /// Looks whether the awaited conditions hold; returns those that do.
@@ -89,34 +95,5 @@ impl Conditions {
 
 fn is_mounted(target: &Path) -> bool {
     let table = fs::read_to_string(paths::PROC_MOUNTINFO).unwrap_or_default();
-    mounts(&table).any(|mounted| Path::new(&mounted) == target)
-}
-
-/// The mount points of a mountinfo table, its octal escapes undone (`proc_pid_mountinfo(5)`).
-fn mounts(table: &str) -> impl Iterator<Item = String> {
-    let escapes: HashMap<&str, &str> = [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .into();
-    table.lines().filter_map(move |line| {
-        let mut point = line.split(' ').nth(4)?.to_owned();
-        for (escape, plain) in &escapes {
-            point = point.replace(escape, plain);
-        }
-        Some(point)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mount_points_with_blanks_are_found() {
-        let table = "36 35 98:0 / /mnt/my\\040disk rw - ext4 /dev/sda1 rw\n";
-        assert_eq!(mounts(table).collect::<Vec<_>>(), ["/mnt/my disk"]);
-    }
+    points::source_at(&table, target).is_some()
 }

@@ -15,6 +15,7 @@ use super::event_loop::Runtime;
 use super::options::Mode;
 use super::queue::Source;
 use crate::machine::watchdog::Watchdog;
+use crate::mount::Mount;
 
 /// What a machine has and a container has not; empty for the latter.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Devices {
     pub hotplug: Option<Hotplug>,
     /// The hardware watchdog.
     pub watchdog: Option<Watchdog>,
+    /// Disks to mount.
+    pub mounts: Vec<Mount>,
 }
 
 /// Tells that an address changed.
@@ -118,9 +121,20 @@ impl Runtime {
     }
 
     pub(super) fn on_devices(&mut self) {
-        let changed = self.devices.hotplug.as_ref().is_some_and(Hotplug::handle);
-        if let Some(watchdog) = self.devices.watchdog.as_mut().filter(|_| changed) {
+        let events = self
+            .devices
+            .hotplug
+            .as_ref()
+            .map(Hotplug::handle)
+            .unwrap_or_default();
+        if let Some(watchdog) = self
+            .devices
+            .watchdog
+            .as_mut()
+            .filter(|_| !events.is_empty())
+        {
             watchdog.look_again(clock::boot());
         }
+        self.on_disks(&events);
     }
 }

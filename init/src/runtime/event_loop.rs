@@ -20,6 +20,7 @@ use super::devices::{AddressWatch, Devices};
 use super::identity::Identities;
 use super::journal::Journal;
 use super::log_link::{LogLink, Pipes};
+use super::mounts::{self, Watched};
 use super::notify_socket::NotifySocket;
 use super::options::{Mode, Options};
 use super::publish::{self, Facts};
@@ -52,6 +53,7 @@ pub struct Runtime {
     pub(super) kernel_log: Option<File>,
     pub(super) devices: Devices,
     pub(super) addresses: Option<AddressWatch>,
+    pub(super) mounts: Vec<Watched>,
     signals: SignalFd,
     pub(super) control: Option<ControlSocket>,
     pub(super) listen_again: Option<Moment>,
@@ -112,6 +114,7 @@ impl Runtime {
             kernel_log: start::open_kernel_log(options.mode),
             devices,
             addresses: None,
+            mounts: Vec::new(),
             control: None,
             listen_again: None,
             end: None,
@@ -125,6 +128,7 @@ impl Runtime {
             signals,
         };
         runtime.watch_devices();
+        runtime.guard_mounts();
         Ok(runtime)
     }
 
@@ -158,6 +162,9 @@ impl Runtime {
         let now = clock::boot();
         let orders = self.registry.on_time(now);
         self.obey(orders);
+        if !self.registry.is_ending() {
+            self.look_after_mounts(now);
+        }
         if let Some(watchdog) = &mut self.devices.watchdog {
             watchdog.feed(now);
         }
@@ -176,11 +183,13 @@ impl Runtime {
 
     fn deadline(&self) -> Option<Moment> {
         let watchdog = self.devices.watchdog.as_ref().and_then(Watchdog::deadline);
+        let mounts = mounts::deadline(&self.mounts).filter(|_| !self.registry.is_ending());
         let others = [
             self.conditions.deadline(),
             self.publish_again,
             self.listen_again,
             watchdog,
+            mounts,
         ];
         others
             .into_iter()

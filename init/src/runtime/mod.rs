@@ -17,6 +17,7 @@
 //! | [`notify_socket`], [`control_socket`] | what services and clients say |
 //! | [`short_path`] | sockets whose path is too long for an address |
 //! | [`conditions`] | whether clock, route, name service and mounts are there |
+//! | `mounts` | disks that tables name |
 //! | [`devices`] | devices that come, the watchdog, the machine's addresses |
 //! | [`panic`] | a bug in init makes a fresh init |
 //! | [`publish`] | state files |
@@ -38,6 +39,7 @@ pub mod keeper;
 mod landlock;
 pub mod launch;
 pub mod log_link;
+mod mounts;
 pub mod notify_socket;
 pub mod obey;
 pub mod options;

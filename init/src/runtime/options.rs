@@ -29,6 +29,8 @@ pub struct Options {
     pub shutdown_limit: Duration,
     /// The name that `net-online` looks up.
     pub online_name: String,
+    /// Whether a guest mounts the disks that tables name; a machine does.
+    pub mounts: bool,
 }
 
 impl Default for Options {
@@ -40,6 +42,7 @@ impl Default for Options {
             logd: None,
             shutdown_limit: Self::SHUTDOWN_LIMIT,
             online_name: Self::ONLINE_NAME.to_owned(),
+            mounts: false,
         }
     }
 }

@@ -18,7 +18,7 @@ impl Runtime {
         while let Some((pid, ending)) = next_end() {
             if let Some(index) = self.by_pid.remove(&pid) {
                 mains.push((index, ending));
-            } else {
+            } else if !self.on_mount_exit(pid) {
                 // A look-up of ours, or an orphan that came to us: waiting for it was all that it needed.
                 self.conditions.on_exit(pid, ending == Ending::Exit(0));
             }

@@ -1,4 +1,4 @@
-//! Reads a file of `[[service]]` tables, or all such files of a folder.
+//! Reads a file of `[[service]]` and `[[mount]]` tables, or all such files of a folder.
 //!
 //! What cannot be read is reported and passed over: it never stops the other services.
 
@@ -8,13 +8,16 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Service;
-use super::table::{self, Placed};
+use super::table::{self, Placed, PlacedMount};
+use crate::mount;
 
 /// What was found at a place.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// The services, in the order of the files' names and their lines.
     pub services: Vec<Service>,
+    /// The mounts, in the same order.
+    pub mounts: Vec<PlacedMount>,
     /// What was passed over, and why: `FILE:LINE: …`.
     pub complaints: Vec<String>,
 }
@@ -43,12 +46,14 @@ pub fn load(place: &Path, known: &[&str]) -> Loaded {
                 continue;
             }
         };
-        let (placed, errors) = table::parse(&text);
-        let complaints = errors
+        let parsed = table::parse(&text);
+        let complaints = parsed
+            .errors
             .iter()
             .map(|error| format!("{}:{error}", path.display()));
         loaded.complaints.extend(complaints);
-        for one in placed {
+        loaded.add_mounts(&path, parsed.mounts);
+        for one in parsed.services {
             if names.insert(one.service.name.clone()) {
                 all.push((path.clone(), one));
             } else {
@@ -68,6 +73,28 @@ pub fn load(place: &Path, known: &[&str]) -> Loaded {
         .extend(relations.iter().map(|error| error.message.clone()));
     loaded.services = placed.into_iter().map(|placed| placed.service).collect();
     loaded
+}
+
+impl Loaded {
+    fn add_mounts(&mut self, path: &Path, mounts: Vec<PlacedMount>) {
+        for placed in mounts {
+            let target = &placed.mount.target;
+            let taken = self
+                .mounts
+                .iter()
+                .any(|other| mount::overlap(&other.mount.target, target));
+            if taken {
+                self.complaints.push(format!(
+                    "{}:{}: another mount has {}, or a part of it",
+                    path.display(),
+                    placed.line,
+                    target.display()
+                ));
+            } else {
+                self.mounts.push(placed);
+            }
+        }
+    }
 }
 
 /// Bytes that are no UTF-8 become U+FFFD, for which their table is refused: the others are none the worse for it.

@@ -2,7 +2,8 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`table`] | `[[service]]` tables of TOML to services, with located errors |
+//! | [`table`] | `[[service]]` and `[[mount]]` tables of TOML, with located errors |
+//! | [`chunks`] | cuts a text into its tables |
 //! | [`load`] | reads a file or a folder of such tables |
 //! | [`condition`] | what a service can wait for |
 //! | [`values`] | durations, sizes and shares as people write them |
@@ -11,9 +12,11 @@
 //! How a service lives is in [`crate::supervise`], how it is started in [`crate::runtime`].
 
 pub mod capabilities;
+pub mod chunks;
 pub mod condition;
 pub mod load;
 mod raw;
+mod reader;
 pub mod signals;
 pub mod table;
 pub mod values;

@@ -1,4 +1,4 @@
-//! A `[[service]]` table as serde reads it, and what it means; pure.
+//! `[[service]]` and `[[mount]]` tables as serde reads them, and what they mean; pure.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,12 +9,24 @@ use serde::Deserialize;
 use super::condition::Condition;
 use super::{Isolation, Limits, LogLimits, Restart, Role, Service, Start, User};
 use super::{capabilities, is_name, signals, values};
+use crate::mount::{self, Mount, Source};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     #[serde(default)]
     pub(super) service: Vec<Raw>,
+    #[serde(default)]
+    pub(super) mount: Vec<RawMount>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawMount {
+    source: DiskName,
+    target: Target,
+    r#type: Option<Kind>,
+    options: Option<MountOptions>,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +113,17 @@ macro_rules! from_string {
     };
 }
 
+from_string!(DiskName, Source, |text| text.parse());
+from_string!(Target, PathBuf, mount::target);
+from_string!(MountOptions, mount::options::Options, |text| text.parse());
+from_string!(Kind, String, |text| {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_';
+    if !text.is_empty() && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is no type of file system"))
+    }
+});
 from_string!(Pause, Duration, values::duration);
 from_string!(Size, u64, values::size);
 from_string!(Share, u32, values::permille);
@@ -121,6 +144,19 @@ from_string!(Name, String, |text| if is_name(text) {
         "`{text}` is no name: letters, digits, `.`, `_` and `-`, not first `.` or `-`, at most 64"
     ))
 });
+
+impl From<RawMount> for Mount {
+    fn from(raw: RawMount) -> Self {
+        Self {
+            source: raw.source.0,
+            target: raw.target.0,
+            kind: raw.r#type.map(|kind| kind.0),
+            options: raw
+                .options
+                .map_or_else(Default::default, |options| options.0),
+        }
+    }
+}
 
 impl Raw {
     pub(super) fn checked(self) -> Result<Service, String> {

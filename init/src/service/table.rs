@@ -1,14 +1,15 @@
-//! `[[service]]` tables of TOML to services, with errors that tell where; pure.
+//! `[[service]]` and `[[mount]]` tables of TOML to services and mounts, with errors that tell where; pure.
 //!
-//! Each table is read by itself, so that a broken one costs nothing but itself: the text is cut at the lines that
-//! start with `[[`, hence no value may hold such a line.
+//! Each table is read by itself, so that a broken one costs nothing but itself ([`super::chunks`]).
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::Service;
+use super::chunks::chunks;
 use super::condition::Condition;
-use super::raw::File;
+use super::reader;
+use crate::mount::{self, Mount};
 
 /// What is wrong in a text, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,45 +35,97 @@ pub struct Placed {
     pub service: Service,
 }
 
-/// Checks a text of `[[service]]` tables as the image builder must: every table whole, every name once, every
+/// A mount and the line where its table starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedMount {
+    /// Line, from 1.
+    pub line: usize,
+    /// The mount.
+    pub mount: Mount,
+}
+
+/// What a text holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Parsed {
+    /// Services of the whole tables.
+    pub services: Vec<Placed>,
+    /// Mounts of the whole tables.
+    pub mounts: Vec<PlacedMount>,
+    /// What is wrong with the others.
+    pub errors: Vec<Located>,
+}
+
+/// Checks a text of `[[service]]` and `[[mount]]` tables as the image builder must: every table whole, every name once, every
 /// service that is waited for among them or in `known`, and no two services waiting for each other.
 ///
 /// # Errors
 /// All that is wrong, in the order of the lines.
 pub fn check_services(text: &str, known: &[&str]) -> Result<Vec<Service>, Vec<Located>> {
-    let (placed, mut errors) = parse(text);
-    errors.extend(relations(&placed, known));
+    let parsed = parse(text);
+    let mut errors = parsed.errors;
+    errors.extend(relations(&parsed.services, known));
     if errors.is_empty() {
-        Ok(placed.into_iter().map(|placed| placed.service).collect())
+        Ok(parsed
+            .services
+            .into_iter()
+            .map(|placed| placed.service)
+            .collect())
     } else {
         errors.sort_by_key(|error| error.line);
         Err(errors)
     }
 }
 
-/// Reads what can be read: the services of the whole tables, without keys that nobody knows, and what is wrong.
-pub fn parse(text: &str) -> (Vec<Placed>, Vec<Located>) {
-    let mut placed: Vec<Placed> = Vec::new();
-    let mut errors = Vec::new();
+/// Reads what can be read: what the whole tables say, without keys that nobody knows, and what is wrong.
+pub fn parse(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
     let mut names = HashSet::new();
     for chunk in chunks(text) {
-        match chunk.services(&mut errors) {
-            Err(error) => errors.push(error),
-            Ok(services) => {
+        let line = chunk.line;
+        match reader::read(&chunk, &mut parsed.errors) {
+            Err(error) => parsed.errors.push(error),
+            Ok((services, mounts)) => {
                 for service in services {
-                    let line = chunk.line;
                     if names.insert(service.name.clone()) {
-                        placed.push(Placed { line, service });
+                        parsed.services.push(Placed { line, service });
                     } else {
                         let message =
                             format!("name `{}` is taken by an earlier service", service.name);
-                        errors.push(Located { line, message });
+                        parsed.errors.push(Located { line, message });
                     }
+                }
+                for mount in mounts {
+                    parsed.add(PlacedMount { line, mount });
                 }
             }
         }
     }
-    (placed, errors)
+    parsed
+}
+
+impl Parsed {
+    /// Of two places of which one lies in the other, the first has it.
+    fn add(&mut self, placed: PlacedMount) {
+        let target = &placed.mount.target;
+        let other = self
+            .mounts
+            .iter()
+            .find(|other| mount::overlap(&other.mount.target, target));
+        if let Some(other) = other {
+            let message = format!(
+                "key `target`: {} and {} of line {} lie in one another",
+                target.display(),
+                other.mount.target.display(),
+                other.line
+            );
+            self.errors.push(Located {
+                line: placed.line,
+                message,
+            });
+        } else {
+            self.mounts.push(placed);
+        }
+    }
 }
 
 /// What is wrong between services: unknown names in `wait-for`, and circles.
@@ -135,141 +188,6 @@ fn waits_for_itself(start: &Placed, by_name: &HashMap<&str, &Placed>) -> bool {
         }
     }
     false
-}
-
-/// One `[[…]]` table with what belongs to it, or what stands before the first.
-struct Chunk<'a> {
-    line: usize,
-    text: &'a str,
-}
-
-fn chunks(text: &str) -> Vec<Chunk<'_>> {
-    let mut starts = vec![(1, 0)];
-    let mut offset: usize = 0;
-    for (line, content) in (1..).zip(text.split_inclusive('\n')) {
-        if offset > 0 && content.trim_start().starts_with("[[") {
-            starts.push((line, offset));
-        }
-        offset = offset.saturating_add(content.len());
-    }
-    let ends = starts
-        .iter()
-        .skip(1)
-        .map(|(_, offset)| *offset)
-        .chain([text.len()]);
-    let pairs = starts.iter().zip(ends);
-    pairs
-        .filter_map(|((line, start), end)| {
-            Some(Chunk {
-                line: *line,
-                text: text.get(*start..end)?,
-            })
-        })
-        .collect()
-}
-
-impl Chunk<'_> {
-    fn services(&self, errors: &mut Vec<Located>) -> Result<Vec<Service>, Located> {
-        if self.text.contains(char::REPLACEMENT_CHARACTER) {
-            let message = "the table is not UTF-8".to_owned();
-            return Err(Located {
-                line: self.line,
-                message,
-            });
-        }
-        let file: File = match toml::from_str(self.text) {
-            Ok(file) => file,
-            Err(error) => self.without_unknown_keys(&error, errors)?,
-        };
-        file.service
-            .into_iter()
-            .map(|raw| {
-                raw.checked().map_err(|message| Located {
-                    line: self.line,
-                    message,
-                })
-            })
-            .collect()
-    }
-
-    /// The table without the keys that nobody knows, each of which becomes an error of its own; or what else is wrong.
-    fn without_unknown_keys(
-        &self,
-        first: &toml::de::Error,
-        errors: &mut Vec<Located>,
-    ) -> Result<File, Located> {
-        let Ok(mut table) = toml::from_str::<toml::Table>(self.text) else {
-            return Err(self.located(first));
-        };
-        let known = errors.len();
-        loop {
-            let error = match table.clone().try_into() {
-                Ok(file) => return Ok(file),
-                Err(error) => error,
-            };
-            let Some(line) = remove_unknown(&error, &mut table).map(|key| self.line_of(&key))
-            else {
-                return Err(if errors.len() == known {
-                    self.located(first)
-                } else {
-                    let (line, message) = (self.line, one_line(error.message()));
-                    Located { line, message }
-                });
-            };
-            let message = one_line(error.message());
-            errors.push(Located { line, message });
-        }
-    }
-
-    /// The line on which a key stands, or the table's first.
-    fn line_of(&self, key: &str) -> usize {
-        let starts = |line: &str| {
-            let rest = line.trim_start().strip_prefix(key);
-            rest.is_some_and(|rest| rest.trim_start().starts_with(['=', '.']))
-        };
-        let offset = self.text.lines().position(starts).unwrap_or(0);
-        self.line.saturating_add(offset)
-    }
-
-    fn located(&self, error: &toml::de::Error) -> Located {
-        let offset = error
-            .span()
-            .map_or(0, |span| span.start)
-            .min(self.text.len());
-        let before = self.text.get(..offset).unwrap_or_default();
-        let line = self.line.saturating_add(before.matches('\n').count());
-        let start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
-        let content = self
-            .text
-            .get(start..)
-            .and_then(|rest| rest.lines().next())
-            .unwrap_or_default();
-        let message = error.message();
-        let key = content.split_once('=').map(|(key, _)| key.trim());
-        let message = match key.filter(|key| !message.contains(&format!("`{key}`"))) {
-            Some(key) => format!("key `{key}`: {message}"),
-            None => message.to_owned(),
-        };
-        Located {
-            line,
-            message: one_line(&message),
-        }
-    }
-}
-
-fn one_line(message: &str) -> String {
-    message.replace('\n', " ")
-}
-
-/// Takes the key that an error calls unknown out of a service's table; `None` if the error is another.
-fn remove_unknown(error: &toml::de::Error, table: &mut toml::Table) -> Option<String> {
-    let key = error.message().strip_prefix("unknown field `")?;
-    let key = key.split('`').next()?;
-    let services = table.get_mut("service")?.as_array_mut()?;
-    let mut services = services.iter_mut().filter_map(toml::Value::as_table_mut);
-    services
-        .find_map(|service| service.remove(key))
-        .map(|_| key.to_owned())
 }
 
 #[cfg(test)]

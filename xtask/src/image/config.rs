@@ -72,6 +72,10 @@ pub(crate) struct Config {
     #[serde(default)]
     #[expect(dead_code, reason = "read so that the key is known")]
     service: Vec<toml::Table>,
+    /// Further disks; judged by `init`'s rules too.
+    #[serde(default)]
+    #[expect(dead_code, reason = "read so that the key is known")]
+    mount: Vec<toml::Table>,
 }
 
 /// A program of the user.

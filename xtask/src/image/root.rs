@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use gokrazy_core::{paths, users};
 
 use super::config::{Config, ExtraFile};
+use super::services;
 use super::tree::{Content, Tree};
 use crate::build;
 
@@ -49,6 +50,12 @@ pub(crate) fn plan(from: &Ingredients<'_>) -> Result<Tree> {
     let mut tree = Tree::default();
     for folder in FOLDERS {
         tree.folder(folder)?;
+    }
+    // Those below /perm are made there, when it is mounted.
+    for target in services::targets(&from.services) {
+        if target.starts_with("/mnt") {
+            tree.folder(inside(&target.to_string_lossy()))?;
+        }
     }
     tree.link("var", paths::PERM_VAR)?;
     for program in from.programs {

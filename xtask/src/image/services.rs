@@ -1,36 +1,33 @@
-//! `services.toml` of the device: the `[[service]]` tables of the configuration as they stand; pure.
+//! `services.toml` of the device: the `[[service]]` and `[[mount]]` tables of the configuration as they stand; pure.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use gokrazy_init::service::table::{self, Placed};
+use gokrazy_core::paths;
+use gokrazy_init::service::chunks::{Chunk, chunks};
+use gokrazy_init::service::condition::Condition;
+use gokrazy_init::service::table::{self, Parsed, Placed, PlacedMount};
 
 use super::config::ConfigError;
 
 /// Services of the system's own, which others may wait for.
 pub(crate) const SYSTEM: [&str; 5] = ["logd", "web", "dhcp", "ntp", "randomd"];
 
-/// The tables of services in `text`, every other line blank: line numbers are still those of the file.
+/// The tables of services and mounts in `text`, every other line blank: line numbers are still those of the file.
 fn tables(text: &str) -> String {
-    let mut inside = false;
-    let mut kept = String::new();
-    for line in text.lines() {
-        let start = line.trim_start();
-        if start.starts_with('[') {
-            inside = is_service(start);
-        }
-        if inside {
-            kept.push_str(line);
-        }
-        kept.push('\n');
-    }
-    kept
+    let keep = |chunk: &Chunk<'_>| match chunk.is_ours() {
+        true => chunk.text.to_owned(),
+        false => "\n".repeat(chunk.text.matches('\n').count()),
+    };
+    chunks(text).iter().map(keep).collect()
 }
 
-/// Whether a table's head is that of a service, or of a table inside one.
-fn is_service(head: &str) -> bool {
-    let name = head.trim_start_matches('[').trim_start();
-    name.strip_prefix("service")
-        .is_some_and(|rest| rest.trim_start().starts_with([']', '.']))
+/// Where disks are mounted.
+pub(crate) fn targets(text: &str) -> Vec<PathBuf> {
+    let mounts = table::parse(&tables(text)).mounts;
+    mounts
+        .into_iter()
+        .map(|placed| placed.mount.target)
+        .collect()
 }
 
 /// Checks the services of `text`, which came from `path`, in an image that has `programs` (their paths on the device).
@@ -45,8 +42,11 @@ pub(crate) fn check(path: &Path, text: &str, programs: &[String]) -> Result<(), 
     {
         return fail(first.line, first.message.clone());
     }
-    let (placed, _) = table::parse(&tables);
-    for Placed { line, service } in placed {
+    let parsed = table::parse(&tables);
+    if let Some((line, message)) = mount_problem(&parsed) {
+        return fail(line, message);
+    }
+    for Placed { line, service } in parsed.services {
         if SYSTEM.contains(&service.name.as_str()) {
             return fail(
                 line,
@@ -65,6 +65,45 @@ pub(crate) fn check(path: &Path, text: &str, programs: &[String]) -> Result<(), 
     Ok(())
 }
 
+/// The root cannot be written, so there is no place for a mount point but those that are made for it; and what nobody
+/// mounts is waited for in vain.
+fn mount_problem(parsed: &Parsed) -> Option<(usize, String)> {
+    let is_placed = |target: &Path| target.starts_with("/mnt") || target.starts_with(paths::PERM);
+    let lost = parsed
+        .mounts
+        .iter()
+        .find(|placed| !is_placed(&placed.mount.target));
+    if let Some(PlacedMount { line, mount }) = lost {
+        let target = mount.target.display();
+        return Some((
+            *line,
+            format!("key `target`: {target} is neither below /mnt nor below /perm"),
+        ));
+    }
+    let is_mounted = |path: &Path| {
+        path == Path::new(paths::PERM)
+            || parsed
+                .mounts
+                .iter()
+                .any(|placed| placed.mount.target == path)
+    };
+    parsed.services.iter().find_map(|placed| {
+        let conditions = placed.service.wait_for.iter();
+        let vain = conditions.filter_map(|condition| match condition {
+            Condition::Mount(path) if !is_mounted(path) => Some(path),
+            _ => None,
+        });
+        vain.map(|path| {
+            let message = format!(
+                "key `wait-for`: no [[mount]] has the target {}",
+                path.display()
+            );
+            (placed.line, message)
+        })
+        .next()
+    })
+}
+
 /// The text of `services.toml`.
 pub(crate) fn render(text: &str) -> String {
     let tables = tables(text);
@@ -77,7 +116,7 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "hostname = \"x\"\n\n[[service]]\nname = \"a\"\ncommand = [\"/user/a\"]\n[service.env]\nX = \"y\"\n\
-                        [[file]]\npath = \"/etc/x\"\n\n[[service]]\nname = \"b\"\ncommand = [\"/user/b\"]\nwait-for = [\"service:dhcp\"]\n";
+                        [[file]]\npath = \"/etc/x\"\n\n[[mount]]\nsource = \"LABEL=x\"\ntarget = \"/mnt/x\"\n[[service]]\nname = \"b\"\ncommand = [\"/user/b\"]\nwait-for = [\"service:dhcp\", \"mount:/mnt/x\"]\n";
 
     fn programs() -> Vec<String> {
         ["/user/a", "/user/b"].map(str::to_owned).to_vec()
@@ -93,6 +132,13 @@ mod tests {
     }
 
     #[test]
+    fn a_script_in_a_service_comes_through() {
+        let script = "[[service]]\nname = 'a'\ncommand = ['/user/a', '''\n[ -f /x ] && y\n''']\n";
+        assert!(render(script).contains(script.trim()));
+        assert_eq!(targets(TEXT), [PathBuf::from("/mnt/x")]);
+    }
+
+    #[test]
     fn errors_name_the_line_of_the_file() {
         let check = |text: &str, want: &str, word: &str| {
             let error = check(Path::new("gokrazy.toml"), text, &programs())
@@ -102,7 +148,7 @@ mod tests {
         };
         check(
             &TEXT.replace("wait-for", "wait-four"),
-            "gokrazy.toml:14: ",
+            "gokrazy.toml:17: ",
             "wait-four",
         );
         check(
@@ -112,12 +158,27 @@ mod tests {
         );
         check(
             &TEXT.replace("/user/b", "/user/c"),
-            "gokrazy.toml:11: ",
+            "gokrazy.toml:14: ",
             "/user/c",
         );
         check(
-            &TEXT.replace("\"b\"", "\"ntp\""),
+            &TEXT.replace("mount:/mnt/x", "mount:/mnt/y"),
+            "gokrazy.toml:14: ",
+            "/mnt/y",
+        );
+        check(
+            &TEXT.replace("\"/mnt/x\"", "\"/data\""),
             "gokrazy.toml:11: ",
+            "/data",
+        );
+        check(
+            &TEXT.replace("source =", "disk ="),
+            "gokrazy.toml:12: ",
+            "disk",
+        );
+        check(
+            &TEXT.replace("\"b\"", "\"ntp\""),
+            "gokrazy.toml:14: ",
             "system's own",
         );
     }

@@ -69,17 +69,21 @@ fn a_device_passes_over_what_nobody_knows_and_keeps_the_service() {
     let text = "[[service]]\nname = 'a'\ncommand = ['/a']\ncolour = 'red'\nwith = { more = 1 }\n\n\
                 [[service]]\nname = 'b'\ncolour = 'red'\n\n\
                 [[service]]\nname = 'c\u{fffd}'\ncommand = ['/c']\n";
-    let (placed, errors) = parse(text);
+    let Parsed {
+        services: placed,
+        errors,
+        ..
+    } = parse(text);
     let names: Vec<&str> = placed.iter().map(|one| one.service.name.as_str()).collect();
     assert_eq!(names, ["a"]);
     let lines: Vec<usize> = errors.iter().map(|error| error.line).collect();
-    assert_eq!(lines, [4, 5, 9, 7, 11], "{errors:?}");
+    assert_eq!(lines, [4, 5, 9, 7, 12], "{errors:?}");
     let starts = [
         "unknown field `colour`",
         "unknown field `with`",
         "unknown field `colour`",
         "missing field `command`",
-        "the table is not UTF-8",
+        "a byte that is no UTF-8",
     ];
     for (error, start) in errors.iter().zip(starts) {
         assert!(error.message.starts_with(start), "{error}");
@@ -124,7 +128,11 @@ fn a_wrong_value_is_named_with_its_key_and_line() {
 #[test]
 fn a_broken_table_costs_only_itself() {
     let text = "[[service]]\nname = 'a'\ncommand = ['/a']\n[[service]]\nname = \n[[service]]\nname = 'c'\ncommand = ['/c']\n";
-    let (placed, errors) = parse(text);
+    let Parsed {
+        services: placed,
+        errors,
+        ..
+    } = parse(text);
     let names: Vec<_> = placed
         .iter()
         .map(|one| (one.line, one.service.name.as_str()))
@@ -155,4 +163,58 @@ fn names_are_unique_and_relations_hold() {
             "5: service `b`: key `wait-for`: waits for itself in a circle",
         ],
     );
+}
+
+#[test]
+fn mounts_are_read_and_wrong_ones_named() {
+    let text = "[[mount]]\nsource = 'LABEL=data'\ntarget = '/mnt/data'\ntype = 'ext4'\noptions = 'ro,noexec'\n";
+    let parsed = parse(text);
+    assert_eq!(parsed.errors, []);
+    let mount = &parsed.mounts[0].mount;
+    assert_eq!(
+        (mount.source.to_string().as_str(), mount.kind.as_deref()),
+        ("LABEL=data", Some("ext4"))
+    );
+    let line = |key: &str, value: &str| text.replace(key, value);
+    check(
+        &line("LABEL=data", "data"),
+        &[
+            "2: key `source`: `data` names no disk: use PARTUUID=…, UUID=…, LABEL=… or a path below /dev",
+        ],
+    );
+    check(
+        &line("/mnt/data", "/etc"),
+        &["3: key `target`: nothing can be mounted at `/etc`: use a path such as /mnt/disk"],
+    );
+    check(
+        &line("ext4", "ext 4"),
+        &["4: key `type`: `ext 4` is no type of file system"],
+    );
+    check(
+        &line("ro,", "bind,"),
+        &["5: key `options`: option `bind` is none of a file system on a disk"],
+    );
+    check(
+        &(text.to_owned() + &line("/mnt/data", "/mnt/data/x")),
+        &["6: key `target`: /mnt/data/x and /mnt/data of line 1 lie in one another"],
+    );
+    let unknown = check_services(&line("options", "option"), &[]).unwrap_err();
+    assert!(
+        unknown[0].line == 5 && unknown[0].message.starts_with("unknown field `option`"),
+        "{unknown:?}"
+    );
+}
+
+#[test]
+fn a_byte_that_is_no_text_costs_its_own_table_alone() {
+    let text = "[[service]]\nname = 'a'\ncommand = ['/\u{FFFD}']\n[[service]]\nname = 'b'\ncommand = ['/b']\n[colour]\nx = 1\n";
+    let parsed = parse(text);
+    let names: Vec<_> = parsed
+        .services
+        .iter()
+        .map(|one| one.service.name.as_str())
+        .collect();
+    assert_eq!(names, ["b"]);
+    let lines: Vec<_> = parsed.errors.iter().map(|error| error.line).collect();
+    assert_eq!(lines, [3, 7]);
 }
