@@ -37,6 +37,48 @@ fn an_own_user_has_no_capabilities_and_gains_no_privileges() {
     assert_eq!(init.status("a")["uid"], id(&a));
 }
 
+/// A second init finds what the first one wrote down, also where that says something else than the name would.
+#[test]
+fn a_user_once_given_is_kept() {
+    let init = Init::start("users", &own("a", "id -u; exec sleep 1000", ""));
+    let record = init.folder.join("home/.users");
+    let text = init.until("the record", || std::fs::read_to_string(&record).ok());
+    let uid = init.until_state("a", "running")["uid"].clone();
+    assert_eq!(text, format!("{uid} a\n"));
+    let prepare = format!(
+        "mkdir {0} && printf '12345 a\\nnonsense\\n' > {0}/.users",
+        std::env::temp_dir()
+            .join(format!("in-users-kept-{}/home", std::process::id()))
+            .display()
+    );
+    let setup = common::Setup {
+        prepare: &prepare,
+        ..common::Setup::default()
+    };
+    let init = Init::start_with(
+        "users-kept",
+        &own("a", "id -u; exec sleep 1000", ""),
+        &setup,
+    );
+    init.until_logged("a", "12345");
+}
+
+#[test]
+fn limits_of_a_process_are_its_own() {
+    let script = "ulimit -Sn; ulimit -Hn; ulimit -Sc; exec sleep 1000";
+    let init = Init::start(
+        "rlimits",
+        &own("a", script, "open-files-max = 77\ncore-max = '64K'"),
+    );
+    init.until("three lines", || (init.log("a").len() == 3).then_some(()));
+    let log = init.log("a");
+    // The shell counts blocks of 512 or 1,024 bytes.
+    assert!(
+        log[..2] == ["77", "77"] && ["128", "64"].contains(&log[2].as_str()),
+        "{log:?}"
+    );
+}
+
 #[test]
 fn a_view_of_its_own_is_read_only_but_for_home_and_named_places() {
     let script = "touch $HOME/x && echo home; touch $0 2>/dev/null || echo fenced; touch $PLACE/x && echo place; exec sleep 1000";

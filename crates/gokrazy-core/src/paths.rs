@@ -62,6 +62,9 @@ pub const PERM_LOG: &str = "/perm/log";
 /// One home folder per service.
 pub const PERM_HOME: &str = "/perm/home";
 
+/// File in the folder of the homes: which user each service got. Writer: init.
+pub const USERS_RECORD: &str = ".users";
+
 /// Where `/var` leads, for programs that keep state there.
 pub const PERM_VAR: &str = "/perm/var";
 
@@ -85,6 +88,9 @@ pub const ETC_MACHINE_ID: &str = "/etc/machine-id";
 
 /// The host name shipped in the image.
 pub const ETC_HOSTNAME: &str = "/etc/hostname";
+
+/// Kernel settings of the image, beside those that init makes (sysctl.conf(5)).
+pub const ETC_SYSCTL: &str = "/etc/sysctl.conf";
 
 /// Names the operating system (os-release(5)).
 pub const OS_RELEASE: &str = "/etc/os-release";

@@ -21,7 +21,7 @@ use nix::unistd::{
 };
 
 use super::fences::Fences;
-use crate::service::capabilities;
+use crate::service::{ProcessLimits, capabilities};
 
 /// Exit status of a child that could not become its program; nobody sees it but through the report.
 const NOT_STARTED: u8 = 127;
@@ -51,6 +51,8 @@ pub struct Plan<'a> {
     pub join: Option<PathBuf>,
     /// Limits of open files, soft and hard, as init found them.
     pub open_files: Option<(u64, u64)>,
+    /// Its own limits, where it has some.
+    pub process_limits: ProcessLimits,
     /// Whom it becomes; `None`: it stays what it is.
     pub become_user: Option<Credentials>,
     /// Its home, if it has one.
@@ -152,6 +154,7 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
             setrlimit(Resource::RLIMIT_NOFILE, soft, hard),
         )?;
     }
+    limit_process(plan);
     let home = plan.home.as_ref().filter(|home| make_home(home).is_ok());
     if let Err((fence, error)) = plan.fences.raise_view() {
         tell(plan, 'U', &format!("{fence} ({error})"));
@@ -170,6 +173,22 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
         tell(plan, 'U', &format!("seccomp ({error})"));
     }
     Ok(())
+}
+
+/// A limit above what init itself may have is root's to set: who is not root runs with the old one, and it is told.
+fn limit_process(plan: &Plan<'_>) {
+    let limits = plan.process_limits;
+    let wanted = [
+        (Resource::RLIMIT_NOFILE, "open-files-max", limits.open_files),
+        (Resource::RLIMIT_CORE, "core-max", limits.core),
+    ];
+    for (resource, key, value) in wanted {
+        if let Some(value) = value
+            && let Err(errno) = setrlimit(resource, value, value)
+        {
+            tell(plan, 'U', &format!("{key} ({})", io::Error::from(errno)));
+        }
+    }
 }
 
 fn tried<T>(what: &str, result: nix::Result<T>) -> Result<T, Failure> {

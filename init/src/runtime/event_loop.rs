@@ -89,7 +89,7 @@ impl Runtime {
         let queue = Queue::new()?;
         queue.add(&signals, Source::Signals)?;
         let null = File::open(paths::DEV_NULL)?.into();
-        let open_files = start::raise_open_files();
+        let open_files = start::raise_open_files(options.mode);
         for folder in [paths::SERVICE_DIR, paths::NOTIFY_DIR] {
             if let Err(error) = publish::folder(&options.run_dir.join(folder), 0o755) {
                 journal.warn(format_args!(
@@ -109,7 +109,7 @@ impl Runtime {
             by_pid: HashMap::new(),
             log_link: LogLink::default(),
             conditions: Conditions::default(),
-            identities: Identities::default(),
+            identities: Identities::open(&options.home_dir),
             environment: start::environment(),
             kernel_log: start::open_kernel_log(options.mode),
             devices,
@@ -169,6 +169,7 @@ impl Runtime {
             watchdog.feed(now);
         }
         self.publish();
+        self.keep_identities();
         self.hand_over_logs();
         if self.registry.has_ended() {
             return;

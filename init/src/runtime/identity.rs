@@ -1,20 +1,49 @@
 //! Whom a service runs as: numbers for names, and an own stable number for `user = "auto"`.
 
-use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
+use gokrazy_core::atomic::{self, Durability};
 use gokrazy_core::{paths, users};
+
+use super::users_record::Record;
 
 use crate::service::{Service, User};
 
-/// Users that have been given out, so that no two services share one.
+/// Who has which user, so that no two services share one, and each keeps its own.
 #[derive(Debug, Default)]
 pub struct Identities {
-    taken: HashSet<u32>,
+    homes: PathBuf,
+    record: Record,
+    /// Whether the record on the disk is out of date.
+    is_new: bool,
+    writer: Option<u32>,
 }
 
 impl Identities {
+    /// What the record below `homes` says, and who owns the homes that it does not know.
+    pub fn open(homes: &Path) -> Self {
+        let text = fs::read(homes.join(paths::USERS_RECORD)).unwrap_or_default();
+        let mut record = Record::parse(&String::from_utf8_lossy(&text));
+        let mut is_new = false;
+        for home in fs::read_dir(homes).into_iter().flatten().flatten() {
+            // A link may lead anywhere; this is of the entry itself.
+            if let (Some(name), Ok(entry)) = (home.file_name().to_str(), home.metadata())
+                && entry.is_dir()
+            {
+                is_new |= record.adopt(name, entry.uid());
+            }
+        }
+        Self {
+            homes: homes.to_owned(),
+            record,
+            is_new,
+            writer: None,
+        }
+    }
+
     /// The user and group id of a service.
     ///
     /// # Errors
@@ -28,10 +57,52 @@ impl Identities {
     }
 
     fn auto(&mut self, name: &str) -> u32 {
-        let free = candidates(name).find(|id| !self.taken.contains(id));
+        if let Some(id) = self.record.get(name) {
+            return id;
+        }
+        let free = candidates(name).find(|id| !self.record.is_taken(*id));
         let id = free.unwrap_or(users::AUTO_FIRST);
-        self.taken.insert(id);
+        self.is_new |= self.record.adopt(name, id);
         id
+    }
+
+    /// Lets a child write the record, if it has news: a card may take seconds to keep it.
+    ///
+    /// # Errors
+    /// The errno of making the child.
+    pub fn keep(&mut self) -> io::Result<()> {
+        // Whoever cannot become another user has none to remember.
+        if !self.is_new || self.writer.is_some() || !can_become(users::AUTO_FIRST) {
+            return Ok(());
+        }
+        self.is_new = false;
+        let (path, text) = (self.homes.join(paths::USERS_RECORD), self.record.render());
+        let write = || {
+            let made = fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(&self.homes);
+            let written = made.is_ok()
+                && atomic::replace(&path, text.as_bytes(), 0o644, Durability::Synced).is_ok();
+            u8::from(!written)
+        };
+        self.writer = Some(gokrazy_sys::process::fork(write)?);
+        Ok(())
+    }
+
+    /// Takes in that a child ended; says what people should know if it was the writer and failed.
+    pub fn on_exit(&mut self, pid: u32, success: bool) -> Option<String> {
+        if self.writer != Some(pid) {
+            return None;
+        }
+        self.writer = None;
+        (!success).then(|| {
+            let path = self.homes.join(paths::USERS_RECORD);
+            format!(
+                "who has which user could not be written to {}",
+                path.display()
+            )
+        })
     }
 }
 
@@ -94,6 +165,52 @@ fn in_passwd(text: &str, name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
+
+    /// Two names whose first choice is the same.
+    fn rivals() -> (String, String) {
+        let mut seen = std::collections::HashMap::new();
+        (0..)
+            .find_map(|number| {
+                let name = format!("s{number}");
+                let first = candidates(&name).next().unwrap();
+                Some((seen.insert(first, name.clone())?, name))
+            })
+            .unwrap()
+    }
+
+    #[test]
+    fn who_was_there_first_keeps_its_user_whatever_comes() {
+        let homes = std::env::temp_dir().join(format!("in-homes-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&homes);
+        fs::create_dir_all(&homes).unwrap();
+        let (first, second) = rivals();
+        let mut identities = Identities::open(&homes);
+        let ids = (identities.auto(&second), identities.auto(&first));
+        assert_ne!(ids.0, ids.1);
+        let record = homes.join(paths::USERS_RECORD);
+        let put =
+            |text: &[u8]| atomic::replace(&record, text, 0o644, Durability::Volatile).unwrap();
+        put(identities.record.render().as_bytes());
+        // The other one starts first this time.
+        let mut identities = Identities::open(&homes);
+        assert!(!identities.is_new);
+        assert_eq!(
+            (identities.auto(&first), identities.auto(&second)),
+            (ids.1, ids.0)
+        );
+        // The record is gone, and its home tells whose the user is.
+        put(b"\xff\xfe garbage\n");
+        fs::create_dir(homes.join(&second)).unwrap();
+        std::os::unix::fs::chown(homes.join(&second), Some(ids.0), None).unwrap();
+        let mut identities = Identities::open(&homes);
+        assert!(identities.is_new);
+        assert_eq!(
+            (identities.auto(&first), identities.auto(&second)),
+            (ids.1, ids.0)
+        );
+        fs::remove_dir_all(homes).unwrap();
+    }
 
     #[test]
     fn an_own_user_is_stable_in_range_and_not_shared() {

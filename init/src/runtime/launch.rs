@@ -120,6 +120,7 @@ impl Launch<'_> {
             report,
             join: None,
             open_files: self.open_files,
+            process_limits: self.service.process_limits,
             become_user: self.credentials(),
             home: self.home().map(|path| Home {
                 path,

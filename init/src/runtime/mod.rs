@@ -8,7 +8,7 @@
 //! | [`obey`], [`reap`], [`said`], `requests` | orders carried out; ends of processes, words of services and requests taken in |
 //! | [`clock`] | the two clocks; nobody else reads one |
 //! | [`journal`] | init's own lines |
-//! | [`identity`] | whom a service runs as |
+//! | [`identity`], [`users_record`] | whom a service runs as |
 //! | [`launch`], [`child`] | making a service's process: before and after the clone |
 //! | [`fences`], `landlock` | what a service cannot see and do |
 //! | [`tree`], [`cgroup`] | all processes of a service: whether any lives, and killing them |
@@ -53,3 +53,4 @@ pub mod said;
 pub mod short_path;
 mod start;
 pub mod tree;
+pub mod users_record;

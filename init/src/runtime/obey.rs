@@ -200,6 +200,13 @@ impl Runtime {
         Ok(uid)
     }
 
+    pub(super) fn keep_identities(&mut self) {
+        if let Err(error) = self.identities.keep() {
+            self.journal
+                .warn(format_args!("write down who has which user: {error}"));
+        }
+    }
+
     fn unfenced(&mut self, index: usize, what: &str) {
         let Some(slot) = self.slots.get_mut(index) else {
             return;

@@ -20,7 +20,11 @@ impl Runtime {
                 mains.push((index, ending));
             } else if !self.on_mount_exit(pid) {
                 // A look-up of ours, or an orphan that came to us: waiting for it was all that it needed.
-                self.conditions.on_exit(pid, ending == Ending::Exit(0));
+                let success = ending == Ending::Exit(0);
+                self.conditions.on_exit(pid, success);
+                if let Some(why) = self.identities.on_exit(pid, success) {
+                    self.journal.warn(why);
+                }
             }
         }
         for (index, ending) in mains {

@@ -38,8 +38,17 @@ pub(super) fn take_signals() -> io::Result<SignalFd> {
     )?)
 }
 
-/// Four descriptors for each service add up; returns the limits that services get back.
-pub(super) fn raise_open_files() -> Option<(u64, u64)> {
+/// Descriptors that a service gets on a device: few enough for programs that count in sets of 1,024 (`select(2)`), and
+/// as many as a server may ask for itself.
+const OPEN_FILES: (u64, u64) = (1024, 524_288);
+
+/// Four descriptors for each service add up; returns the limits that services get: on a device ours, elsewhere those
+/// that whoever started us chose.
+pub(super) fn raise_open_files(mode: Mode) -> Option<(u64, u64)> {
+    let (_, most) = OPEN_FILES;
+    if mode == Mode::Machine && setrlimit(Resource::RLIMIT_NOFILE, most, most).is_ok() {
+        return Some(OPEN_FILES);
+    }
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let enough = hard.max(ENOUGH_FILES);
     // Only root may raise the second limit, and not in every container.

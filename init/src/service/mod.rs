@@ -80,6 +80,15 @@ pub struct Limits {
     pub tasks: Option<u32>,
 }
 
+/// Limits of each of its processes (`setrlimit(2)`); absent: as init has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcessLimits {
+    /// Open files, the soft limit and the hard one.
+    pub open_files: Option<u64>,
+    /// Bytes of the memory image that a crash leaves in its working directory.
+    pub core: Option<u64>,
+}
+
 /// How much of its output is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogLimits {
@@ -162,6 +171,8 @@ pub struct Service {
     pub working_directory: Option<PathBuf>,
     /// What it may take of the machine.
     pub limits: Limits,
+    /// What each of its processes may take.
+    pub process_limits: ProcessLimits,
     /// How much of its output is kept.
     pub log: LogLimits,
     /// Fences around it.
@@ -195,6 +206,7 @@ impl Service {
             writable: Vec::new(),
             working_directory: None,
             limits: Limits::default(),
+            process_limits: ProcessLimits::default(),
             log: LogLimits {
                 volatile: 256 * 1024,
                 persistent: 0,

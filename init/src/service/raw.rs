@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::condition::Condition;
-use super::{Isolation, Limits, LogLimits, Restart, Role, Service, Start, User};
+use super::{Isolation, Limits, LogLimits, ProcessLimits, Restart, Role, Service, Start, User};
 use super::{capabilities, is_name, signals, values};
 use crate::mount::{self, Mount, Source};
 
@@ -61,6 +61,8 @@ pub(super) struct Raw {
     memory_max: Option<Size>,
     cpu_max: Option<Share>,
     tasks_max: Option<std::num::NonZeroU32>,
+    open_files_max: Option<std::num::NonZeroU32>,
+    core_max: Option<Size>,
     log_max: Option<Size>,
     log_persist: Option<Size>,
     no_new_privileges: Option<bool>,
@@ -230,6 +232,10 @@ impl Raw {
             memory: self.memory_max.map(|size| size.0),
             cpu_permille: self.cpu_max.map(|share| share.0),
             tasks: self.tasks_max.map(std::num::NonZeroU32::get),
+        };
+        service.process_limits = ProcessLimits {
+            open_files: self.open_files_max.map(|number| number.get().into()),
+            core: self.core_max.map(|size| size.0),
         };
         service.log = LogLimits {
             volatile: self.log_max.map_or(service.log.volatile, |size| size.0),

@@ -19,6 +19,7 @@ pub(super) fn early() -> EarlyFacts {
     EarlyFacts {
         mounted: mount_points(&fs::read_to_string(paths::PROC_MOUNTS).unwrap_or_default()),
         host_name: fs::read_to_string(paths::ETC_HOSTNAME).ok(),
+        sysctls: fs::read_to_string(paths::ETC_SYSCTL).ok(),
     }
 }
 

@@ -12,6 +12,8 @@ pub struct EarlyFacts {
     pub mounted: Vec<String>,
     /// The image's host name, if it has one.
     pub host_name: Option<String>,
+    /// The image's `/etc/sysctl.conf`, if it has one.
+    pub sysctls: Option<String>,
 }
 
 /// One step.
@@ -53,9 +55,9 @@ pub enum Step {
     /// Write a kernel setting.
     Sysctl {
         /// File below `/proc/sys`.
-        key: &'static str,
+        key: String,
         /// What to write.
-        value: &'static str,
+        value: String,
     },
 }
 
@@ -78,18 +80,65 @@ impl fmt::Display for Step {
 /// The host name of an image that names none.
 const FALLBACK_HOST_NAME: &str = "gokrazy";
 
-/// Kernel settings, each with its reason.
-const SYSCTLS: [(&str, &str); 5] = [
-    // Addresses in the kernel's log help an attacker and nobody who has no shell.
+/// Kernel settings, each with its reason; `/etc/sysctl.conf` of the image has the last word.
+const SYSCTLS: [(&str, &str); 17] = [
+    // Addresses in the kernel's log help an attacker and nobody who has no shell; the log itself too.
     ("kernel/kptr_restrict", "1"),
+    ("kernel/dmesg_restrict", "1"),
     // A service may not read the memory of another one of the same user.
     ("kernel/yama/ptrace_scope", "1"),
+    ("kernel/unprivileged_bpf_disabled", "2"),
+    // Whatever the command line says: a kernel that is not itself any more, starts anew.
+    ("kernel/panic", "10"),
+    ("kernel/panic_on_oops", "1"),
+    // `/tmp` is shared by services that run as root: no link or file that another one left there leads them astray.
+    ("fs/protected_symlinks", "1"),
+    ("fs/protected_hardlinks", "1"),
+    ("fs/protected_fifos", "1"),
+    ("fs/protected_regular", "2"),
     // With 512 MB a burst of dirty pages stalls every writer; and less is lost when the power is pulled.
     ("vm/dirty_bytes", "16777216"),
     ("vm/dirty_background_bytes", "4194304"),
     // A port that a service has just left is free for its successor at once; only for connections that went out.
     ("net/ipv4/tcp_tw_reuse", "1"),
+    // No sender chooses the way that a packet takes.
+    ("net/ipv4/conf/all/accept_source_route", "0"),
+    ("net/ipv4/conf/default/accept_source_route", "0"),
+    ("net/ipv4/conf/all/accept_redirects", "0"),
+    // Everybody may ping: it needs no raw socket.
+    ("net/ipv4/ping_group_range", "0 2147483647"),
 ];
+
+/// Settings of `/etc/sysctl.conf` (sysctl.conf(5)), by their files below `/proc/sys`; other lines are passed over.
+fn sysctls(text: &str) -> impl Iterator<Item = (String, String)> {
+    text.lines().filter_map(|line| {
+        let line = line.trim().trim_start_matches('-');
+        if line.starts_with(['#', ';']) {
+            return None;
+        }
+        let (key, value) = line.split_once('=')?;
+        let key = file_of(key.trim());
+        let is_inside =
+            !key.is_empty() && !key.split('/').any(|part| part.is_empty() || part == "..");
+        is_inside.then(|| (key, value.trim().to_owned()))
+    })
+}
+
+/// `net.ipv4.ip_forward` is `net/ipv4/ip_forward`; where the first separator is `/`, dots belong to names (`eth0.1`).
+fn file_of(key: &str) -> String {
+    let first = key.find(['.', '/']).and_then(|at| key.get(at..));
+    match first {
+        Some(rest) if rest.starts_with('/') => key.to_owned(),
+        Some(_) | None => key
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            })
+            .collect(),
+    }
+}
 
 /// Steps before `/perm` is there.
 pub fn early(facts: &EarlyFacts) -> Vec<Step> {
@@ -102,7 +151,11 @@ pub fn early(facts: &EarlyFacts) -> Vec<Step> {
     steps.push(Step::Controllers);
     steps.push(Step::HostName(host_name(facts.host_name.as_deref())));
     steps.push(Step::Loopback);
-    steps.extend(SYSCTLS.map(|(key, value)| Step::Sysctl { key, value }));
+    let own = SYSCTLS.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let settings = own
+        .into_iter()
+        .chain(sysctls(facts.sysctls.as_deref().unwrap_or_default()));
+    steps.extend(settings.map(|(key, value)| Step::Sysctl { key, value }));
     steps
 }
 
@@ -213,6 +266,7 @@ mod tests {
         let steps = early(&EarlyFacts {
             mounted,
             host_name: Some("shop\n".to_owned()),
+            sysctls: Some("net.ipv4.ip_forward = 1\n".to_owned()),
         });
         let want = [
             "mount tmpfs on /tmp",
@@ -231,10 +285,25 @@ mod tests {
             "switch on the loopback interface",
         ];
         assert_eq!(text(&steps)[..want.len()], want);
-        assert!(
-            text(&steps)[want.len()..]
-                .iter()
-                .all(|step| step.starts_with("set "))
+        let rest = &text(&steps)[want.len()..];
+        assert!(rest.iter().all(|step| step.starts_with("set ")));
+        assert_eq!(rest.last().unwrap(), "set net/ipv4/ip_forward to 1");
+    }
+
+    #[test]
+    fn settings_of_the_image_are_read_as_sysctl_reads_them() {
+        let text = "# a\n; b\n\nnet.ipv4.ip_forward=1\n -vm/swappiness = 10 \nnet/ipv4/conf/eth0.1/rp_filter = 2\n\
+                    net.ipv4.conf.eth0/1.rp_filter = 0\n../../etc/x = 1\nkernel..x = 1\nnonsense\n= 1\n";
+        let found: Vec<_> = sysctls(text).collect();
+        let want = [
+            ("net/ipv4/ip_forward", "1"),
+            ("vm/swappiness", "10"),
+            ("net/ipv4/conf/eth0.1/rp_filter", "2"),
+            ("net/ipv4/conf/eth0.1/rp_filter", "0"),
+        ];
+        assert_eq!(
+            found,
+            want.map(|(key, value)| (key.to_owned(), value.to_owned()))
         );
     }
 
