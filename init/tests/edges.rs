@@ -235,3 +235,41 @@ fn a_socket_that_could_not_be_made_is_made_once_there_is_room() {
     init.ctl_ok(&["restart", "a", "--no-wait"]);
     init.until_state("a", "running");
 }
+
+#[test]
+fn a_console_that_nobody_reads_holds_nobody_up() {
+    let odd = "import os, pty, sys\n\
+               ours, its = pty.openpty()\n\
+               os.set_inheritable(ours, True)\n\
+               os.dup2(its, 2)\n\
+               os.execvp(sys.argv[1], sys.argv[1:])";
+    let setup = Setup {
+        before: &["python3", "-c", odd],
+        ..Setup::default()
+    };
+    let fails = "restart-delay = '1ms'\nrestart-delay-max = '1ms'";
+    let services = sh("a", "exit 1", fails) + &sh("b", "exec sleep 1000", "");
+    let mut init = Init::start_with("console", &services, &setup);
+    init.until("lines enough to fill a terminal", || {
+        (init.status("a")["restarts"].as_u64() > Some(100)).then_some(())
+    });
+    init.ctl_ok(&["restart", "b"]);
+    init.signal(Signal::SIGTERM);
+    assert_eq!(init.wait(), Some(0));
+}
+
+#[test]
+fn init_takes_precedence_and_hands_none_on() {
+    let init = Init::start(
+        "precedence",
+        &sh("a", "chrt -p $$; nice; exec sleep 1000", ""),
+    );
+    init.until_logged("a", "SCHED_OTHER");
+    init.until_logged("a", "0");
+    let policy = std::process::Command::new("chrt")
+        .args(["-p", &init.pid().to_string()])
+        .output()
+        .unwrap();
+    let policy = String::from_utf8_lossy(&policy.stdout).into_owned();
+    assert!(policy.contains("SCHED_FIFO"), "{policy}");
+}

@@ -101,6 +101,59 @@ pub fn reset_signal_action(signal: i32) {
     }
 }
 
+/// sched_setscheduler(2): the lowest real-time priority (`SCHED_FIFO`, 1) for us and not for our children
+/// (`SCHED_RESET_ON_FORK`).
+///
+/// # Errors
+/// The errno: `EPERM` where we may not.
+pub fn take_real_time() -> io::Result<()> {
+    let parameters: libc::c_int = 1;
+    // SAFETY: the kernel reads a structure of one integer, which outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
+            0,
+            libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK,
+            &raw const parameters,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// sched_getscheduler(2) and getpriority(2): our nice value, or `None` where another policy than the standard one
+/// (`SCHED_OTHER`) decides about us.
+pub fn nice() -> Option<i32> {
+    // SAFETY: both calls take numbers alone. The second gives 20 less the nice value, so that no value looks like an
+    // error.
+    let (policy, value) = unsafe {
+        (
+            libc::syscall(libc::SYS_sched_getscheduler, 0),
+            libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0),
+        )
+    };
+    let standard = policy == libc::c_long::from(libc::SCHED_OTHER);
+    let value = i32::try_from(value).ok().filter(|value| *value >= 0)?;
+    standard.then(|| 20_i32.saturating_sub(value))
+}
+
+/// setpriority(2): sets our nice value, from -20 (served first) to 19.
+///
+/// # Errors
+/// `EACCES` where it would fall and we may not.
+pub fn set_nice(value: i32) -> io::Result<()> {
+    // SAFETY: the system call takes three numbers.
+    let result = unsafe { libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, value) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// close_range(2) with `CLOSE_RANGE_CLOEXEC`: descriptors from `first` up do not survive the next `exec`.
 ///
 /// # Errors

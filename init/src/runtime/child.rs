@@ -53,6 +53,8 @@ pub struct Plan<'a> {
     pub open_files: Option<(u64, u64)>,
     /// Its own limits, where it has some.
     pub process_limits: ProcessLimits,
+    /// The nice value that init was found with, where it has to be set.
+    pub nice: Option<i32>,
     /// Whom it becomes; `None`: it stays what it is.
     pub become_user: Option<Credentials>,
     /// Its home, if it has one.
@@ -135,6 +137,9 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
     process::reset_signal_actions();
     tried("unblock signals", SigSet::all().thread_unblock())?;
     tried("make a session", setsid())?;
+    if let Some(nice) = plan.nice {
+        process::set_nice(nice).map_err(|error| ("set the nice value".to_owned(), error))?;
+    }
     tried("set input", dup2_stdin(plan.stdin))?;
     tried("set output", dup2_stdout(plan.stdout))?;
     tried("set errors", dup2_stderr(plan.stderr))?;

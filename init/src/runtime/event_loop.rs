@@ -49,6 +49,7 @@ pub struct Runtime {
     pub(super) groups: Option<cgroup::Root>,
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) open_files: Option<(u64, u64)>,
+    pub(super) nice: Option<i32>,
     pub(super) null: OwnedFd,
     pub(super) kernel_log: Option<File>,
     pub(super) devices: Devices,
@@ -90,6 +91,7 @@ impl Runtime {
         queue.add(&signals, Source::Signals)?;
         let null = File::open(paths::DEV_NULL)?.into();
         let open_files = start::raise_open_files(options.mode);
+        let nice = start::take_precedence();
         for folder in [paths::SERVICE_DIR, paths::NOTIFY_DIR] {
             if let Err(error) = publish::folder(&options.run_dir.join(folder), 0o755) {
                 journal.warn(format_args!(
@@ -124,6 +126,7 @@ impl Runtime {
             journal,
             groups,
             open_files,
+            nice,
             null,
             signals,
         };

@@ -3,11 +3,16 @@
 //! Neither may hold PID 1 up: a line that finds no room is dropped and counted, and the next one says so.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
+use gokrazy_core::paths;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{pipe2, write};
 
 /// Longest line; a pipe takes it whole or not at all (`PIPE_BUF`).
@@ -16,6 +21,8 @@ const LINE_MAX: usize = 4000;
 /// Where init's lines go.
 #[derive(Debug)]
 pub struct Journal {
+    /// Our own way to the terminal or pipe that standard error is, which does not wait where that is full.
+    console: Option<File>,
     pipe: Option<(OwnedFd, OwnedFd)>,
     lost: u64,
 }
@@ -33,6 +40,7 @@ impl Journal {
     /// A journal with a pipe for logd, if one can be made.
     pub fn new() -> Self {
         Self {
+            console: reopen_console(),
             pipe: pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).ok(),
             lost: 0,
         }
@@ -75,7 +83,10 @@ impl Journal {
         };
         let console = format!("init: {text}\n");
         let piped = format!("<{priority}>{text}\n");
-        let shown = put_if_room(io::stderr().as_fd(), console.as_bytes());
+        let shown = match &self.console {
+            Some(file) => put(file.as_fd(), console.as_bytes()),
+            None => put_if_room(io::stderr().as_fd(), console.as_bytes()),
+        };
         let kept = self
             .pipe
             .as_ref()
@@ -97,7 +108,26 @@ fn put(fd: BorrowedFd<'_>, bytes: &[u8]) -> bool {
     write(fd, bytes.get(..end).unwrap_or_default()).is_ok()
 }
 
-/// Standard error belongs to whoever started us, so it is not made non-blocking but asked whether it has room.
+/// Standard error belongs to whoever started us, so it is not made non-blocking but opened once more.
+///
+/// A terminal that nobody reads says that it has room and takes half a line; a file never waits, and another opening
+/// would write at its beginning.
+fn reopen_console() -> Option<File> {
+    let kind = fstat(io::stderr()).ok()?.st_mode & SFlag::S_IFMT.bits();
+    let waits = kind == SFlag::S_IFCHR.bits() || kind == SFlag::S_IFIFO.bits();
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mut options = File::options();
+    options.write(true).custom_flags(flags.bits());
+    let number = nix::libc::STDERR_FILENO.to_string();
+    let open = || {
+        options
+            .open(Path::new(paths::PROC_SELF_FD).join(number))
+            .ok()
+    };
+    waits.then(open).flatten()
+}
+
+/// For what cannot be opened once more, as a socket: it is asked whether it has room.
 fn put_if_room(fd: BorrowedFd<'_>, bytes: &[u8]) -> bool {
     let mut asked = [PollFd::new(fd, PollFlags::POLLOUT)];
     let room = poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);

@@ -52,6 +52,8 @@ pub struct Launch<'a> {
     pub group: Option<&'a Group>,
     /// Limits of open files, as init found them.
     pub open_files: Option<(u64, u64)>,
+    /// The nice value that init was found with, where it has to be set.
+    pub nice: Option<i32>,
 }
 
 /// A process that is on its way.
@@ -121,6 +123,7 @@ impl Launch<'_> {
             join: None,
             open_files: self.open_files,
             process_limits: self.service.process_limits,
+            nice: self.nice,
             become_user: self.credentials(),
             home: self.home().map(|path| Home {
                 path,

@@ -133,6 +133,7 @@ impl Runtime {
             extra: extra.as_ref().map(AsFd::as_fd),
             group: slot.group.as_ref(),
             open_files: self.open_files,
+            nice: self.nice,
         };
         let launched = launch.go()?;
         self.note_launch(index, launched)

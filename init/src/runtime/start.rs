@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 
 use gokrazy_core::paths;
+use gokrazy_sys::process;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -28,7 +29,7 @@ pub(super) fn take_signals() -> io::Result<SignalFd> {
         Signal::SIGPWR,
     ] {
         // Whoever started us may have ignored it: an ignored SIGCHLD would lose every exit status.
-        gokrazy_sys::process::reset_signal_action(signal as i32);
+        process::reset_signal_action(signal as i32);
         set.add(signal);
     }
     set.thread_block()?;
@@ -56,6 +57,20 @@ pub(super) fn raise_open_files(mode: Mode) -> Option<(u64, u64)> {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
     Some((soft, hard))
+}
+
+/// Sees to it that init gets its turn on a machine whose services keep every processor busy: it has little to do, and
+/// the hardware watchdog, every restart and every end of a fork bomb wait for it. The lowest real-time priority yields
+/// to all that is really urgent.
+///
+/// Returns the nice value that services get back, if it is not what the kernel gives them.
+pub(super) fn take_precedence() -> Option<i32> {
+    // Whoever chose another policy for us, meant us to keep it.
+    let nice = process::nice()?;
+    // Not every container may.
+    process::take_real_time().ok()?;
+    // The kernel starts children of a real-time process with none.
+    Some(nice).filter(|nice| *nice != 0)
 }
 
 /// What init's environment says of init itself, or said to it of a run of its own: untrue of its services.
