@@ -4,6 +4,7 @@
 //! Tested as a process, by `tests/daemon.rs` and `tests/network.rs`.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -14,14 +15,15 @@ use gokrazy_core::clock::ClockState;
 use gokrazy_core::paths;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signalfd::SignalFd;
 
 use crate::action::{Action, Applied, Moment};
 use crate::args::Config;
 use crate::chance::{chance, nonce};
 use crate::clocks;
+use crate::discipline::LEARNED_RATE;
 use crate::filter::Sample;
 use crate::limits;
+use crate::lock;
 use crate::log::log;
 use crate::machine::Machine;
 use crate::names::Spec;
@@ -30,10 +32,10 @@ use crate::report::Earlier;
 use crate::resolve::Resolver;
 use crate::server::ServerId;
 use crate::start::{discipline, set_from_memory, sources};
-use crate::store::Store;
+use crate::store::{Drift, Store};
 use crate::trusted::TrustedClock;
 use crate::wall::Mono;
-use crate::watch::{self, Watch};
+use crate::watch::{Signals, Watch, Wish};
 use crate::wire::{Answer, Pending};
 
 /// How often the time is saved, since power is usually pulled.
@@ -57,9 +59,10 @@ struct Daemon {
     pending: Vec<Pending>,
     resolver: Resolver,
     watch: Watch,
-    signals: SignalFd,
+    signals: Signals,
+    _lock: Option<File>,
     save_at: Mono,
-    saved_drift: Option<f64>,
+    saved_drift: Option<Drift>,
     calm_at: Option<Mono>,
     last: Moment,
     /// Sum of all steps, in nanoseconds.
@@ -83,8 +86,9 @@ pub fn keep(config: &Config) -> Result<()> {
 
 impl Daemon {
     fn start(config: &Config) -> Result<Self> {
-        let signals = watch::signals().context("take signals")?;
+        let signals = Signals::new().context("take signals")?;
         let store = Store::new(config.state_dir.clone(), config.run_dir.clone());
+        let lock = lock::take(&config.state_dir)?;
         let span = limits::span();
         set_from_memory(&store, config.rtc.as_deref(), span);
         let moment = clocks::moment();
@@ -116,6 +120,7 @@ impl Daemon {
             resolver: Resolver::new().context("prepare lookups")?,
             watch,
             signals,
+            _lock: lock,
             save_at: moment.now + SAVE_EVERY,
             calm_at: None,
             last: moment,
@@ -130,15 +135,21 @@ impl Daemon {
 
     /// One turn of the loop; false if it was the last.
     fn turn(&mut self) -> Result<bool> {
-        let ready = self.wait()?;
+        let changed = self.wait()?;
         let moment = self.clock.moment();
         // All answers are stamped with the same moment, before any of them costs time.
         let answers = self.receive(moment);
-        if ready.ended {
+        let wish = self.signals.wish();
+        if wish == Some(Wish::End) {
             return Ok(false);
         }
         self.check_jump(moment)?;
-        if ready.changed {
+        if wish == Some(Wish::Renew) {
+            log("SIGHUP: reading the leases and asking all servers anew");
+            self.machine.on_renewal(moment.now);
+            self.calm_at = Some(moment.now);
+        }
+        if changed {
             self.watch.drain();
             self.calm_at.get_or_insert(moment.now + CALM);
         }
@@ -192,11 +203,11 @@ impl Daemon {
         Ok(())
     }
 
-    /// Sleeps until something is to be done.
-    fn wait(&self) -> Result<Ready> {
+    /// Sleeps until something is to be done; true if routes or leases changed.
+    fn wait(&self) -> Result<bool> {
         let changes: Vec<_> = self.watch.descriptors().collect();
         let sockets = self.pending.iter().map(|pending| pending.socket.as_fd());
-        let mut fds: Vec<PollFd<'_>> = std::iter::once(self.signals.as_fd())
+        let mut fds: Vec<PollFd<'_>> = std::iter::once(self.signals.descriptor())
             .chain(changes.iter().copied())
             .chain(std::iter::once(self.resolver.bell().as_fd()))
             .chain(sockets)
@@ -207,10 +218,7 @@ impl Daemon {
             Err(error) => return Err(error).context("wait for events"),
         }
         let is_ready = |fd: &PollFd<'_>| fd.any() == Some(true);
-        Ok(Ready {
-            ended: fds.first().is_some_and(is_ready),
-            changed: fds.iter().skip(1).take(changes.len()).any(is_ready),
-        })
+        Ok(fds.iter().skip(1).take(changes.len()).any(is_ready))
     }
 
     fn timeout(&self) -> PollTimeout {
@@ -365,23 +373,25 @@ impl Daemon {
         self.unwritable = told;
     }
 
+    /// Keeps what is known of the oscillator, once it is better known than what is kept, or has changed.
     fn save_drift(&mut self) -> Result<(), ReplaceError> {
         let discipline = self.machine.discipline();
-        let frequency = discipline.frequency();
-        let is_news = self
-            .saved_drift
-            .is_none_or(|saved| (saved - frequency).abs() > 0.05e-6);
-        if !discipline.frequency_is_known() || !is_news {
-            return Ok(());
+        let drift = Drift {
+            frequency: discipline.frequency(),
+            deviation: discipline.frequency_deviation().max(LEARNED_RATE),
+        };
+        let is_news = match self.saved_drift {
+            None => self.machine.state().synchronised,
+            Some(saved) => {
+                let changed = (saved.frequency - drift.frequency).abs() > 0.05e-6;
+                (changed && discipline.frequency_is_known())
+                    || drift.deviation < saved.deviation / 2.0
+            }
+        };
+        if is_news {
+            self.store.save_drift(&drift)?;
+            self.saved_drift = Some(drift);
         }
-        self.store.save_drift(frequency)?;
-        self.saved_drift = Some(frequency);
         Ok(())
     }
-}
-
-/// Why the wait ended.
-struct Ready {
-    ended: bool,
-    changed: bool,
 }

@@ -29,8 +29,8 @@ const MAX_SLEW: f64 = 0.5;
 /// Standard deviation of an oscillator that we know nothing of: 50 ppm.
 const UNKNOWN_RATE: f64 = 50e-6;
 
-/// The same with a drift file: temperature may differ from last time, 2 ppm.
-const LEARNED_RATE: f64 = 2e-6;
+/// The same with a drift file, at least: temperature may differ from last time, 2 ppm.
+pub const LEARNED_RATE: f64 = 2e-6;
 
 /// Below this deviation of the rate the frequency counts as known, 1 ppm.
 const KNOWN_RATE: f64 = 1e-6;
@@ -87,9 +87,12 @@ pub struct Discipline {
 }
 
 impl Discipline {
-    /// Starts at `now` with the frequency correction in force, `learned` if it comes from a drift file.
-    pub fn new(now: Mono, frequency: f64, learned: bool) -> Self {
-        let sigma = if learned { LEARNED_RATE } else { UNKNOWN_RATE };
+    /// Starts at `now` with the frequency correction in force; `learned` is its deviation as it was when it was kept,
+    /// if it was.
+    pub fn new(now: Mono, frequency: f64, learned: Option<f64>) -> Self {
+        let sigma = learned.map_or(UNKNOWN_RATE, |sigma| {
+            sigma.clamp(LEARNED_RATE, UNKNOWN_RATE)
+        });
         Self {
             at: now,
             phase: 0.0,
@@ -127,7 +130,12 @@ impl Discipline {
 
     /// Whether the frequency is known well enough to be kept for the next start.
     pub fn frequency_is_known(&self) -> bool {
-        self.p.2.sqrt() < KNOWN_RATE
+        self.frequency_deviation() < KNOWN_RATE
+    }
+
+    /// Deviation of the frequency correction, in seconds per second.
+    pub fn frequency_deviation(&self) -> f64 {
+        self.p.2.sqrt()
     }
 
     /// Deviation of the expected offset, in nanoseconds.
@@ -137,7 +145,7 @@ impl Discipline {
 
     /// Growth of the error without measurements, in seconds per second.
     pub fn drift_bound(&self) -> f64 {
-        15e-6 + self.p.2.sqrt()
+        15e-6 + self.frequency_deviation()
     }
 
     /// Deviation to expect of the phase after so many more seconds, in seconds.

@@ -17,6 +17,10 @@ const RECENT: usize = 5;
 /// How far two samples of an honest server may miss each other beyond their bounds, in nanoseconds.
 const TOLERANCE: u64 = 5_000_000;
 
+/// How far two samples may miss each other and still back the same step, in nanoseconds: a clock that counts whole
+/// seconds must not fail for it.
+const SAME_STEP: u64 = 1_500_000_000;
+
 /// A measurement counts for nothing once it is this old: eight polls at the longest interval.
 const STALE: Mono = Mono::from_secs(8 * 1_024 + 512);
 
@@ -96,6 +100,11 @@ impl Filter {
         self.samples.clear();
     }
 
+    /// How many samples it holds.
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
     /// Whether it holds no sample.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
@@ -142,6 +151,18 @@ impl Filter {
         let supported = recent.filter(agrees).count() * 2 > count;
         let best = estimates.iter().filter(agrees).min_by_key(|e| e.bound)?;
         Some(Estimate { supported, ..*best })
+    }
+
+    /// How many of the recent samples say about the same as a step by `offset` nanoseconds.
+    pub fn backers(&self, offset: i64, now: Mono, reckoning: Reckoning) -> usize {
+        let reach = SAME_STEP.min(offset.unsigned_abs() / 2);
+        let recent = self.samples.iter().rev().take(RECENT);
+        recent
+            .filter(|(sample, then)| {
+                let said = reckoned(sample, *then, now, reckoning);
+                said.abs_diff(offset) <= reach
+            })
+            .count()
     }
 
     /// Standard deviation to expect of the newest sample's offset, in nanoseconds.

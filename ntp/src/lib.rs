@@ -14,7 +14,7 @@
 //! | [`machine`], [`action`] | yes | all of these: events in, actions out |
 //! | [`clocks`] | | the machine's clocks |
 //! | [`wire`], [`resolve`], [`watch`] | | sockets, lookups, routes and leases |
-//! | [`store`], [`log`] | | the files, and the operator |
+//! | [`store`], [`lock`], [`log`] | | the files, one daemon for them, and the operator |
 //! | [`start`] | | the clock's floor, the frequency, the servers |
 //! | [`daemon`] | | the loop: wait, ask the machine, obey |
 //! | [`query`] | | `--query` |
@@ -30,6 +30,7 @@ pub mod daemon;
 pub mod discipline;
 pub mod filter;
 pub mod limits;
+pub mod lock;
 pub mod log;
 pub mod machine;
 pub mod names;

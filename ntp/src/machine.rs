@@ -31,7 +31,7 @@ use crate::packet::{Refusal, Span};
 use crate::poll::Poll;
 use crate::pool::Pool;
 use crate::report::{Earlier, Report};
-use crate::select::select;
+use crate::select::{Agreement, select};
 use crate::server::ServerId;
 use crate::wall::{Mono, SECOND};
 
@@ -154,6 +154,11 @@ impl Machine {
         self.pool.network_changed(now);
     }
 
+    /// The operator wishes it: look up all names and ask all servers at once.
+    pub fn on_renewal(&mut self, now: Mono) {
+        self.pool.renew(now);
+    }
+
     /// A request could not leave.
     pub fn on_unsent(&mut self, id: ServerId, reason: &str, now: Mono) -> Vec<Action> {
         self.pool.unsent(id, reason, now)
@@ -270,6 +275,16 @@ impl Machine {
         self.report.steered(steering, moment, actions);
     }
 
+    /// At the start, one sample of one server that speaks alone is not enough for a step.
+    fn is_hearsay(&self, best: ServerId, agreement: &Agreement, moment: Moment) -> bool {
+        let reckoning = self.discipline.reckoning();
+        self.phase == Phase::Deciding
+            && agreement.truechimers.len() == 1
+            && self
+                .pool
+                .is_hearsay(best, agreement.offset, moment.now, reckoning)
+    }
+
     /// Looks for a majority, and acts on it.
     fn decide(
         &mut self,
@@ -309,13 +324,18 @@ impl Machine {
             Phase::Running => limits::LATER_STEP,
         };
         let size = agreement.offset.unsigned_abs();
+        if size >= slewable && size > agreement.bound {
+            if self.is_hearsay(*best, &agreement, moment) {
+                return;
+            }
+            if estimate.supported || self.phase == Phase::Deciding {
+                self.consider_step(agreement.offset, moment, actions);
+                return;
+            }
+        }
         let sigma = self
             .pool
             .deviation(*best, moment.now, self.discipline.reckoning());
-        if size >= slewable && size > agreement.bound && estimate.supported {
-            self.consider_step(agreement.offset, moment, actions);
-            return;
-        }
         self.claim = None;
         self.trouble = Trouble::None;
         let trusted = newest.filter(|(id, _)| truechimers.contains(id));

@@ -208,6 +208,13 @@ impl Source {
         }
     }
 
+    /// It is wished: look it up at once.
+    pub fn renew(&mut self, now: Mono) {
+        if let Lookup::At(at) = &mut self.lookup {
+            *at = (*at).min(now);
+        }
+    }
+
     /// The network changed: what failed before is tried at once.
     pub fn hurry(&mut self, now: Mono) {
         if self.failures > 0 && self.lookup != Lookup::Asked {
@@ -303,6 +310,8 @@ mod tests {
         assert_eq!(source.due(), Some(REPLACE));
         source.replace(Mono::from_secs(900));
         assert_eq!(source.due(), Some(REPLACE));
+        source.renew(Mono::from_secs(20));
+        assert_eq!(source.due(), Some(Mono::from_secs(20)));
     }
 
     #[test]
@@ -310,6 +319,7 @@ mod tests {
         let mut source = Source::new("192.0.2.1".parse().unwrap(), Mono::ZERO);
         source.hurry(Mono::ZERO);
         source.replace(Mono::ZERO);
+        source.renew(Mono::ZERO);
         assert_eq!(source.due(), None);
         assert_eq!(source.awaited_until(), None);
     }

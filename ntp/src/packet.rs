@@ -16,7 +16,7 @@ use crate::wall::{Mono, SECOND, Wall};
 /// Length of the header, and of our whole request, in bytes.
 pub const LENGTH: usize = 48;
 
-/// Longest reply that is looked at, in bytes; extension fields that nobody asked for are passed over.
+/// Longest reply that is looked at, in bytes; extension fields and authenticators that nobody asked for are passed over.
 pub const LONGEST: usize = 1_024;
 
 /// Root delay / 2 + root dispersion beyond which a server is of no use (RFC 5905's MAXDIST), in nanoseconds.
@@ -48,7 +48,7 @@ pub struct Exchange {
 /// Why a reply was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Shorter than a header, or longer than we look at.
+    /// Shorter than a header, longer than we look at, or not whole words (RFC 7822 section 3).
     Length(usize),
     /// Not NTP version 4, which we asked for.
     Version(u8),
@@ -103,7 +103,7 @@ pub fn request(nonce: u64) -> [u8; LENGTH] {
 /// # Errors
 /// The first check that it fails; nothing is reported of a packet whose origin is wrong.
 pub fn read(bytes: &[u8], nonce: u64, span: Span, exchange: &Exchange) -> Result<Sample, Refusal> {
-    if bytes.len() > LONGEST {
+    if bytes.len() > LONGEST || !bytes.len().is_multiple_of(4) {
         return Err(Refusal::Length(bytes.len()));
     }
     let (header, _) = bytes
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn lengths_are_bounded() {
-        for length in [0, 1, 47, LONGEST + 1] {
+        for length in [0, 1, 44, 47, 49, 51, LONGEST + 1, LONGEST + 4] {
             let bytes = vec![0x24; length];
             let got = read(&bytes, NONCE, span(), &exchange());
             assert_eq!(got, Err(Refusal::Length(length)));

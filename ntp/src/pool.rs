@@ -136,6 +136,7 @@ impl Pool {
                 (Some(at), _) if at <= now && server.burst_left() => true,
                 (Some(at), _) if at <= now => {
                     server.burst_over(now);
+                    actions.push(Action::Forget(server.id));
                     if server.turned_silent() {
                         actions.push(Action::Log(server.complaint()));
                     }
@@ -238,6 +239,16 @@ impl Pool {
             .iter_mut()
             .filter(|server| !server.is_reachable())
         {
+            server.burst(now);
+        }
+    }
+
+    /// Looks up all names and asks everyone anew, whatever is known of them; but not who denied us service.
+    pub fn renew(&mut self, now: Mono) {
+        for source in &mut self.sources {
+            source.renew(now);
+        }
+        for server in &mut self.servers {
             server.burst(now);
         }
     }

@@ -34,17 +34,17 @@ pub fn set_from_memory(store: &Store, rtc: Option<&Path>, span: Span) {
 /// The frequency from the drift file, else what the kernel has.
 pub fn discipline(store: &Store, now: Mono) -> Discipline {
     let kernel = gokrazy_sys::clock::read().map_or(0.0, |clock| from_kernel(clock.frequency));
-    let Some(frequency) = store.drift() else {
-        return Discipline::new(now, kernel, false);
+    let Some(drift) = store.drift() else {
+        return Discipline::new(now, kernel, None);
     };
-    if gokrazy_sys::clock::set_frequency(to_kernel(frequency)).is_err() {
-        return Discipline::new(now, kernel, false);
+    if gokrazy_sys::clock::set_frequency(to_kernel(drift.frequency)).is_err() {
+        return Discipline::new(now, kernel, None);
     }
     log(format_args!(
         "frequency {:+.3} ppm from the drift file",
-        frequency * 1e6
+        drift.frequency * 1e6
     ));
-    Discipline::new(now, frequency, true)
+    Discipline::new(now, drift.frequency, Some(drift.deviation))
 }
 
 /// DHCP's servers, else the configured ones, else the pool.

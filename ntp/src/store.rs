@@ -12,11 +12,11 @@ use gokrazy_core::clock::ClockState;
 use gokrazy_core::keyvalue::Document;
 use gokrazy_core::paths;
 
-use crate::discipline::{from_kernel, to_kernel};
+use crate::discipline::{LEARNED_RATE, from_kernel, to_kernel};
 use crate::names::Spec;
 use crate::wall::Wall;
 
-/// Below the state folder: the frequency correction in ppm.
+/// Below the state folder: the frequency correction in ppm, and its deviation if that is above 2 ppm.
 const DRIFT: &str = "drift";
 
 /// Below the state folder: the last known time in seconds since 1970.
@@ -27,6 +27,15 @@ const LONGEST: u64 = 64 * 1024;
 
 /// A saved time that is this far ahead of a synchronised clock is an error of the past, and replaced, in seconds.
 const MISSAVED: i64 = 86_400;
+
+/// What was learned of the oscillator.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Drift {
+    /// The correction, in seconds per second.
+    pub frequency: f64,
+    /// Its deviation, in seconds per second; at least what an oscillator changes between two starts.
+    pub deviation: f64,
+}
 
 /// The daemon's folders.
 #[derive(Debug, Clone)]
@@ -44,18 +53,17 @@ impl Store {
         Self { state, run }
     }
 
-    /// The frequency correction that was learned, in seconds per second.
-    pub fn drift(&self) -> Option<f64> {
+    /// The frequency correction that was learned.
+    pub fn drift(&self) -> Option<Drift> {
         parse_drift(&read(&self.state.join(DRIFT)).ok()?)
     }
 
-    /// Saves the frequency correction, in seconds per second.
+    /// Saves the frequency correction.
     ///
     /// # Errors
     /// The step that failed; the old file stays.
-    pub fn save_drift(&self, frequency: f64) -> Result<(), ReplaceError> {
-        let ppm = from_kernel(to_kernel(frequency)) * 1e6;
-        self.replace(DRIFT, &format!("{ppm:.3}\n"))
+    pub fn save_drift(&self, drift: &Drift) -> Result<(), ReplaceError> {
+        self.replace(DRIFT, &render_drift(drift))
     }
 
     /// The last time that was saved.
@@ -147,9 +155,23 @@ fn keeps(saved: Option<Wall>, wall: Wall, synchronised: bool) -> bool {
     ahead >= 0 && !(synchronised && ahead > MISSAVED)
 }
 
-fn parse_drift(text: &str) -> Option<f64> {
-    let ppm: f64 = text.split_ascii_whitespace().next()?.parse().ok()?;
-    (ppm.abs() <= 500.0).then_some(ppm / 1e6)
+/// One number, and a second only where the first is worth less than it looks.
+fn render_drift(drift: &Drift) -> String {
+    let ppm = from_kernel(to_kernel(drift.frequency)) * 1e6;
+    if drift.deviation <= LEARNED_RATE {
+        return format!("{ppm:.3}\n");
+    }
+    format!("{ppm:.3} {:.3}\n", drift.deviation * 1e6)
+}
+
+fn parse_drift(text: &str) -> Option<Drift> {
+    let mut words = text.split_ascii_whitespace();
+    let ppm: f64 = words.next()?.parse().ok()?;
+    let deviation = words.next().and_then(|word| word.parse::<f64>().ok());
+    (ppm.abs() <= 500.0).then_some(Drift {
+        frequency: ppm / 1e6,
+        deviation: deviation.map_or(LEARNED_RATE, |ppm| (ppm / 1e6).max(LEARNED_RATE)),
+    })
 }
 
 fn parse_time(text: &str) -> Option<Wall> {
@@ -189,8 +211,23 @@ mod tests {
             (store.drift(), store.time(), store.clock()),
             (None, None, None)
         );
-        store.save_drift(-12.345e-6).unwrap();
-        assert!((store.drift().unwrap() + 12.345e-6).abs() < 1e-9);
+        let drift = |frequency, deviation| Drift {
+            frequency,
+            deviation,
+        };
+        for (saved, text) in [
+            (drift(-12.345e-6, 1e-7), "-12.345\n"),
+            (drift(7.5e-6, 20e-6), "7.500 20.000\n"),
+        ] {
+            store.save_drift(&saved).unwrap();
+            assert_eq!(
+                fs::read_to_string(folder.join("state/drift")).unwrap(),
+                text
+            );
+            let read = store.drift().unwrap();
+            assert!((read.frequency - saved.frequency).abs() < 1e-9);
+            assert!((read.deviation - saved.deviation.max(LEARNED_RATE)).abs() < 1e-9);
+        }
         store
             .save_time(Wall::from_seconds(1_800_000_000), false)
             .unwrap();
@@ -215,7 +252,19 @@ mod tests {
         for text in ["", "x", "NaN", "inf", "501", "-1e9", "\0\0", "--1", "1,5"] {
             assert_eq!(parse_drift(text), None, "{text:?}");
         }
-        assert_eq!(parse_drift("12.5 0.1\nmore"), Some(12.5e-6));
+        for (text, deviation) in [
+            ("12.5 0.1\nmore", 2e-6),
+            ("12.5 x", 2e-6),
+            ("12.5 NaN", 2e-6),
+            ("12.5 9", 9e-6),
+        ] {
+            let read = parse_drift(text).unwrap();
+            assert_eq!(
+                (read.frequency, read.deviation),
+                (12.5e-6, deviation),
+                "{text}"
+            );
+        }
         for text in [
             "",
             "x",
@@ -240,7 +289,14 @@ mod tests {
             (None, None, None)
         );
         assert!(store.lease_servers().is_empty());
-        assert!(store.save_drift(0.0).is_err());
+        assert!(
+            store
+                .save_drift(&Drift {
+                    frequency: 0.0,
+                    deviation: 0.0
+                })
+                .is_err()
+        );
         fs::remove_dir_all(folder).unwrap();
     }
 

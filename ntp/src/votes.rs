@@ -54,6 +54,18 @@ impl Pool {
         }
     }
 
+    /// Whether a server that speaks alone has said only once that the clock is `offset` nanoseconds behind.
+    ///
+    /// While more of its burst is to come, its first word is one sample that may be wild; if that is all it ever
+    /// says, it has to do. Several samples of which no two agree are no word at all.
+    pub fn is_hearsay(&self, id: ServerId, offset: i64, now: Mono, reckoning: Reckoning) -> bool {
+        let server = self.servers.iter().find(|server| server.id == id);
+        server.is_none_or(|server| {
+            server.filter.backers(offset, now, reckoning) < 2
+                && (server.is_bursting() || server.filter.len() > 1)
+        })
+    }
+
     /// The shortest round trip to a server of late, in nanoseconds.
     pub fn shortest_delay(&self, id: ServerId) -> u64 {
         let server = self.servers.iter().find(|server| server.id == id);

@@ -1,4 +1,4 @@
-//! What the daemon waits for beside its servers: a route that comes, a lease that changes, a signal to end.
+//! What the daemon waits for beside its servers: a route that comes, a lease that changes, a signal.
 //!
 //! Routes are told by rtnetlink(7), lease files by inotify(7); where a sandbox bans either, the timers do without.
 //! Tested with routes and leases that come and go, by `tests/network.rs`.
@@ -17,17 +17,46 @@ use nix::sys::socket::{
 /// `RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE` of `<linux/rtnetlink.h>`.
 const ROUTE_GROUPS: u32 = 0x40 | 0x400;
 
-/// Signals that end the daemon.
-///
-/// # Errors
-/// The errno of blocking them or of making the descriptor.
-pub fn signals() -> nix::Result<SignalFd> {
-    let mut set = SigSet::empty();
-    set.add(Signal::SIGTERM);
-    set.add(Signal::SIGINT);
-    // Threads inherit the mask, so it must stand before the first of them.
-    set.thread_block()?;
-    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// SIGTERM, SIGINT.
+    End,
+    /// SIGHUP: read the leases and ask everyone anew.
+    Renew,
+}
+
+/// The signals that the daemon heeds.
+#[derive(Debug)]
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// Takes them from their default, which is to end the process without a word.
+    ///
+    /// # Errors
+    /// The errno of blocking them or of making the descriptor.
+    pub fn new() -> nix::Result<Self> {
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGTERM);
+        set.add(Signal::SIGINT);
+        set.add(Signal::SIGHUP);
+        // Threads inherit the mask, so it must stand before the first of them.
+        set.thread_block()?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        SignalFd::with_flags(&set, flags).map(Self)
+    }
+
+    /// Readable once a signal came.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// The next signal's wish, if one came.
+    pub fn wish(&self) -> Option<Wish> {
+        let signal = self.0.read_signal().ok()??;
+        let renews = i32::try_from(signal.ssi_signo) == Ok(Signal::SIGHUP as i32);
+        Some(if renews { Wish::Renew } else { Wish::End })
+    }
 }
 
 /// Changes of the network and of the leases.

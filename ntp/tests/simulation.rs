@@ -370,25 +370,44 @@ fn a_server_that_hides_its_coarse_clock_causes_no_step_at_each_poll() {
 }
 
 #[test]
-fn a_lie_in_the_middle_of_the_burst_moves_nothing() {
-    let mut world = World::new(3, peers(&[0.0]), 4.0, 0.0);
-    world.run(1.0, |_| {});
-    world.peers[0].lie = 10.0;
-    world.run(3.0, |_| {});
-    world.peers[0].lie = 0.0;
-    world.run(60.0, |_| {});
-    assert_eq!(world.steps.len(), 1, "{:?}", world.steps);
-    assert!(world.error.abs() < 0.01, "{}", world.error);
+fn a_lone_server_that_lies_once_in_its_burst_moves_nothing() {
+    for liar in 0..4 {
+        for error in [0.0, 4.0, -3_000.0] {
+            let mut world = World::new(3, peers(&[0.0]), error, 0.0);
+            for request in 0..4 {
+                world.peers[0].lie = if request == liar { 9_999.0 } else { 0.0 };
+                world.run(f64::from(request) * 2.0 + 1.0, |_| {});
+            }
+            world.run(60.0, |_| {});
+            let steps = usize::from(error != 0.0);
+            assert_eq!(world.steps.len(), steps, "{liar} {:?}", world.steps);
+            assert!(world.error.abs() < 0.01, "{}", world.error);
+            assert!(world.published.synchronised);
+        }
+    }
 }
 
 #[test]
-fn a_first_sample_that_lied_is_outvoted_by_the_burst() {
-    let mut world = World::new(3, peers(&[10.0]), 4.0, 0.0);
+fn a_lone_server_whose_clock_stands_still_sets_nothing() {
+    let mut world = World::new(3, peers(&[2e8]), 0.0, 0.0);
     world.run(1.0, |_| {});
-    world.peers[0].lie = 0.0;
-    world.run(60.0, |_| {});
-    assert_eq!(world.steps.len(), 2, "{:?}", world.steps);
-    assert!(world.error.abs() < 0.01, "{}", world.error);
+    for second in 2..300 {
+        world.peers[0].lie = 2e8 - f64::from(second);
+        world.run(f64::from(second), |_| {});
+    }
+    assert!(world.steps.is_empty() && world.steered.is_empty());
+    assert!(!world.published.synchronised);
+}
+
+#[test]
+fn a_lone_server_that_says_no_more_than_one_word_is_believed_after_its_burst() {
+    let mut world = World::new(3, peers(&[0.0]), 4.0, 0.0);
+    world.run(1.0, |_| {});
+    world.peers[0].silent = true;
+    world.run(7.0, |_| {});
+    assert!(world.steps.is_empty());
+    world.run(9.0, |_| {});
+    assert_eq!(world.steps.len(), 1, "{:?}", world.steps);
 }
 
 #[test]

@@ -241,8 +241,14 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {
         self.signal(nix::sys::signal::Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut status = None;
-        until("end after SIGTERM", 5, || {
+        until("the end of the daemon", 20, || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });

@@ -120,7 +120,7 @@ impl World {
             floor: Wall::from_seconds(START - 200 * 86_400),
             ceiling: Wall::from_seconds(START + 20 * 365 * 86_400),
         };
-        let discipline = Discipline::new(Duration::ZERO, 0.0, false);
+        let discipline = Discipline::new(Duration::ZERO, 0.0, None);
         Self {
             machine: Machine::new(Duration::ZERO, span, discipline, specs, Earlier::default()),
             peers,
@@ -150,7 +150,8 @@ impl World {
             floor: Wall::from_seconds(START - 200 * 86_400),
             ceiling: Wall::from_seconds(START + 20 * 365 * 86_400),
         };
-        let discipline = Discipline::new(Duration::from_secs_f64(self.now), self.kernel, true);
+        let discipline =
+            Discipline::new(Duration::from_secs_f64(self.now), self.kernel, Some(2e-6));
         let now = Duration::from_secs_f64(self.now);
         self.machine = Machine::new(now, span, discipline, specs, earlier);
         self.flights.clear();
