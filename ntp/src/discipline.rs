@@ -32,6 +32,9 @@ const UNKNOWN_RATE: f64 = 50e-6;
 /// The same with a drift file, at least: temperature may differ from last time, 2 ppm.
 pub const LEARNED_RATE: f64 = 2e-6;
 
+/// What a known oscillator may still stray: RFC 5905's PHI, 15 ppm.
+const PHI: f64 = 15e-6;
+
 /// Below this deviation of the rate the frequency counts as known, 1 ppm.
 const KNOWN_RATE: f64 = 1e-6;
 
@@ -115,6 +118,7 @@ impl Discipline {
         Reckoning {
             corrected: self.steps.saturating_add((self.corrected * 1e9) as i64),
             drift: (self.frequency + self.rate - self.base) * 1e9,
+            ageing: self.drift_bound() * 1e9,
         }
     }
 
@@ -145,7 +149,7 @@ impl Discipline {
 
     /// Growth of the error without measurements, in seconds per second.
     pub fn drift_bound(&self) -> f64 {
-        15e-6 + self.frequency_deviation()
+        PHI + self.frequency_deviation()
     }
 
     /// Deviation to expect of the phase after so many more seconds, in seconds.

@@ -24,9 +24,6 @@ const SAME_STEP: u64 = 1_500_000_000;
 /// A measurement counts for nothing once it is this old: eight polls at the longest interval.
 const STALE: Mono = Mono::from_secs(8 * 1_024 + 512);
 
-/// Growth of a sample's uncertainty with its age, in ns per second (RFC 5905's PHI, 15 ppm).
-pub const AGEING: f64 = 15_000.0;
-
 /// What moves our clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reckoning {
@@ -34,6 +31,8 @@ pub struct Reckoning {
     pub corrected: i64,
     /// The oscillator's error as it is known now, in nanoseconds per second; positive: it is slow.
     pub drift: f64,
+    /// How wrong that may be: the growth of a sample's uncertainty with its age, in nanoseconds per second.
+    pub ageing: f64,
 }
 
 /// One reply that passed every check.
@@ -131,7 +130,7 @@ impl Filter {
             .filter(|(sample, _)| now.saturating_sub(sample.at) < STALE)
             .map(|(sample, then)| Estimate {
                 offset: reckoned(sample, *then, now, reckoning),
-                bound: sample.distance() + aged(now, sample.at),
+                bound: sample.distance() + aged(now, sample.at, reckoning),
                 delay: sample.delay,
                 stratum: sample.stratum,
                 leap,
@@ -231,8 +230,8 @@ fn reckoned(sample: &Sample, then: i64, now: Mono, reckoning: Reckoning) -> i64 
         .saturating_sub(reckoning.corrected.saturating_sub(then))
 }
 
-fn aged(now: Mono, at: Mono) -> u64 {
-    (now.saturating_sub(at).as_secs_f64() * AGEING) as u64
+fn aged(now: Mono, at: Mono, reckoning: Reckoning) -> u64 {
+    (now.saturating_sub(at).as_secs_f64() * reckoning.ageing) as u64
 }
 
 #[cfg(test)]
@@ -243,6 +242,7 @@ pub(crate) mod tests {
         Reckoning {
             corrected,
             drift: 0.0,
+            ageing: 15_000.0,
         }
     }
 
@@ -301,6 +301,7 @@ pub(crate) mod tests {
         let reckoning = Reckoning {
             corrected: 6_400_000,
             drift: 50_000.0,
+            ..still(0)
         };
         assert_eq!(
             filter.best(Mono::from_secs(128), reckoning).unwrap().offset,

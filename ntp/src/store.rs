@@ -83,6 +83,8 @@ impl Store {
     }
 
     fn replace(&self, name: &str, text: &str) -> Result<(), ReplaceError> {
+        // Someone may have cleared the folder away; what is wrong with it shows in the next call.
+        let _ = fs::create_dir_all(&self.state);
         atomic::replace(
             &self.state.join(name),
             text.as_bytes(),
@@ -101,6 +103,7 @@ impl Store {
     /// # Errors
     /// The step that failed; the old file stays if what it says is no more than what is true.
     pub fn publish(&self, state: &ClockState) -> Result<(), ReplaceError> {
+        let _ = fs::create_dir_all(&self.run);
         let path = self.run.join(paths::CLOCK);
         let text = state.render();
         let published = atomic::replace(&path, text.as_bytes(), 0o644, Durability::Volatile);
@@ -234,6 +237,11 @@ mod tests {
         assert_eq!(store.time(), Some(Wall::from_seconds(1_800_000_000)));
         store.publish(&ClockState::default()).unwrap();
         assert_eq!(store.clock(), Some(ClockState::default()));
+        fs::remove_dir_all(&folder).unwrap();
+        store.publish(&ClockState::default()).unwrap();
+        store
+            .save_time(Wall::from_seconds(1_800_000_000), false)
+            .unwrap();
         fs::remove_dir_all(folder).unwrap();
     }
 

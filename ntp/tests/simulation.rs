@@ -83,6 +83,31 @@ fn the_published_bound_holds() {
 }
 
 #[test]
+fn the_published_bound_holds_where_every_answer_is_held_up() {
+    for seed in 1..=10 {
+        let held = Peer {
+            queue: 0.08,
+            ..Peer::default()
+        };
+        let mut world = World::new(seed, vec![held; 3], 12.0, 45e-6);
+        world.run(300.0, |_| {});
+        let mut last = (world.now, None);
+        world.run(10_000.0, |world| {
+            if world.published.updated != last.1 {
+                last = (world.now, world.published.updated);
+            }
+            let bound = world.published.error_bound_ns.unwrap_or(0) as f64 / 1e9;
+            let growth = 65e-6 * (world.now - last.0 + 1.0);
+            assert!(
+                world.error.abs() < bound + growth,
+                "seed {seed}: {} of {bound} + {growth}",
+                world.error
+            );
+        });
+    }
+}
+
+#[test]
 fn a_temperature_step_is_followed() {
     let mut world = World::new(3, vec![Peer::default(); 3], 0.0, 10e-6);
     world.run(20_000.0, |_| {});

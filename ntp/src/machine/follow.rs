@@ -57,7 +57,12 @@ impl Machine {
     fn steer(&mut self, agreement: &Agreement, actions: &mut Vec<Action>) {
         let correction = self.discipline.correction(self.poll.exponent());
         let leap = self.pool.leap();
-        let bound = agreement.bound + correction.slew.unsigned_abs();
+        // The clock is on its way from where it is to where the filter wants it, by all samples, not the best alone.
+        let (here, there) = (
+            agreement.offset.unsigned_abs(),
+            agreement.offset.abs_diff(correction.slew),
+        );
+        let bound = agreement.bound.saturating_add(here.max(there));
         actions.push(Action::Steer(Steering {
             correction,
             bound,

@@ -45,6 +45,8 @@ pub(crate) struct Peer {
     pub(crate) jitter: f64,
     /// Extra time of the way there.
     pub(crate) uphill: f64,
+    /// Most that an answer may be held up on its way back, by chance.
+    pub(crate) queue: f64,
     pub(crate) silent: bool,
     pub(crate) precision: f64,
     /// How coarse its clock is, whatever it says of its precision.
@@ -62,6 +64,7 @@ impl Default for Peer {
             delay: 0.005,
             jitter: 0.001,
             uphill: 0.0,
+            queue: 0.0,
             silent: false,
             precision: 1e-6,
             coarse: 0.0,
@@ -319,6 +322,7 @@ impl World {
         }
         let mut way = || peer.delay + peer.jitter * (2.0 * self.chance.uniform() - 1.0);
         let (out, back) = (way() + peer.uphill, way());
+        let back = back + peer.queue * self.chance.uniform();
         self.flights.push(Flight {
             arrives: self.now + out + back,
             id,
