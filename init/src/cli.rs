@@ -124,6 +124,7 @@ impl InitArgs {
         Options {
             mode,
             run_dir: self.run_dir.clone(),
+            services: Some(self.services.clone()),
             home_dir: self.home_dir.clone(),
             logd: self.logd.clone(),
             shutdown_limit: self.shutdown_timeout,

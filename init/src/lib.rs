@@ -139,7 +139,8 @@ pub fn supervise_services(services: Vec<Service>, options: Options) -> Result<En
 ///
 /// # Errors
 /// As [`supervise_services`]; a table that cannot be read is logged and costs its service alone.
-pub fn supervise_with(options: Options, place: &Path) -> Result<End, SuperviseError> {
+pub fn supervise_with(mut options: Options, place: &Path) -> Result<End, SuperviseError> {
+    options.services = Some(place.to_owned());
     let reserved = [service::INIT_LOG, service::KERNEL_LOG, service::LOG_KEEPER];
     let mut loaded = load::load(place, &reserved);
     let devices = match options.mounts {

@@ -18,6 +18,8 @@ use gokrazy_core::cmdline::CommandLine;
 use gokrazy_core::control::End;
 use gokrazy_core::{exit, paths};
 
+use nix::sys::reboot::set_cad_enabled;
+
 use crate::runtime::devices::Devices;
 use crate::runtime::options::Options;
 use crate::runtime::panic;
@@ -29,6 +31,8 @@ pub fn run(options: Options, services: &Path) -> ExitCode {
     panic::survive();
     let mut complaints = Vec::new();
     // A fresh init after a bug finds the machine booted; devices that come later stay without their modules.
+    // Ctrl-Alt-Del is a signal to us then, instead of a restart in the middle of everything.
+    let _ = set_cad_enabled(false);
     let hotplug = if panic::count() == 0 {
         let report = boot::boot();
         complaints = folders::prepare(&options.run_dir);

@@ -71,6 +71,7 @@ pub(super) struct Slot {
     pub(super) report: Option<OwnedFd>,
     pub(super) start_error: Option<String>,
     pub(super) group: Option<Group>,
+    pub(super) is_stale: bool,
     pub(super) main: Option<u32>,
     pub(super) out_of_memory_kills: u64,
 }
@@ -227,6 +228,7 @@ impl Runtime {
                 Some(Signal::SIGHUP) => {
                     self.on_addresses();
                     self.listen_where_found();
+                    self.reload();
                 }
                 Some(signal) => self.on_end_signal(signal),
                 None => {}
@@ -237,15 +239,9 @@ impl Runtime {
         }
     }
 
-    /// As BusyBox's `reboot`, `halt` and `poweroff` say it to PID 1, and as gokrazy hears it.
     fn on_end_signal(&mut self, signal: Signal) {
-        let end = match signal {
-            Signal::SIGUSR1 => End::Halt,
-            Signal::SIGUSR2 | Signal::SIGPWR => End::PowerOff,
-            _ => End::Reboot,
-        };
         self.begin_end(
-            end,
+            start::end_of(signal),
             &format!("signal {}", signal.as_str().trim_start_matches("SIG")),
         );
     }
@@ -295,6 +291,14 @@ impl Runtime {
         }
         while let Some(index) = self.registry.take_changed() {
             self.ensure_slots();
+            if self
+                .registry
+                .entries()
+                .get(index)
+                .is_some_and(|entry| entry.is_gone)
+            {
+                self.forget(index);
+            }
             let facts = self.slots.get(index).map(|slot| &slot.facts);
             let Some(status) =
                 facts.and_then(|facts| publish::status(&self.registry, index, facts))

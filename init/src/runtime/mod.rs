@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`options`] | what a caller sets |
 //! | [`event_loop`] | waits, hands what happened to the registry, obeys its orders |
+//! | `reload` | tables read anew |
 //! | [`queue`] | the event queue |
 //! | [`obey`], [`reap`], [`said`], `requests` | orders carried out; ends of processes, words of services and requests taken in |
 //! | [`clock`] | the two clocks; nobody else reads one |
@@ -47,6 +48,7 @@ pub mod panic;
 pub mod publish;
 pub mod queue;
 pub mod reap;
+mod reload;
 mod requests;
 pub mod run_lock;
 pub mod said;

@@ -115,6 +115,7 @@ impl Runtime {
             .get(index)
             .ok_or("no such service")?;
         let (service, command) = (entry.service.clone(), entry.command().to_vec());
+        self.refresh_slot(index);
         self.spare_descriptors()?;
         let uid = self.prepare_slot(index, &service)?;
         let extra = self.log_keepers_end(&service)?;

@@ -21,6 +21,8 @@ pub struct Options {
     pub mode: Mode,
     /// Folder of state files, sockets and logs.
     pub run_dir: PathBuf,
+    /// Where SIGHUP reads the services anew; absent: they stay as they are.
+    pub services: Option<PathBuf>,
     /// Folder of the services' homes.
     pub home_dir: PathBuf,
     /// The program that keeps the logs; absent: this program itself, under the name `logd`.
@@ -38,6 +40,7 @@ impl Default for Options {
         Self {
             mode: Mode::Guest,
             run_dir: paths::RUN.into(),
+            services: None,
             home_dir: paths::PERM_HOME.into(),
             logd: None,
             shutdown_limit: Self::SHUTDOWN_LIMIT,

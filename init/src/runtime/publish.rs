@@ -26,6 +26,9 @@ pub struct Facts {
 pub fn status(registry: &Registry, index: usize, facts: &Facts) -> Option<ServiceStatus> {
     let entry = registry.entries().get(index)?;
     let machine = &entry.machine;
+    if entry.is_gone && !machine.has_processes() {
+        return None;
+    }
     let state = machine.state();
     let waits = state == gokrazy_core::service_status::State::Waiting;
     let waiting_for: Vec<String> = registry.unmet(index).map(ToString::to_string).collect();

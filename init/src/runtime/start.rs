@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 
+use gokrazy_core::control::End;
 use gokrazy_core::paths;
 use gokrazy_sys::process;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -37,6 +38,16 @@ pub(super) fn take_signals() -> io::Result<SignalFd> {
         &set,
         SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
     )?)
+}
+
+/// What a signal asks for: as BusyBox's `reboot`, `halt` and `poweroff` say it to PID 1, and as gokrazy hears it; PWR
+/// is what a battery's or a virtual machine's keeper sends, INT is Ctrl-Alt-Del.
+pub(super) fn end_of(signal: Signal) -> End {
+    match signal {
+        Signal::SIGUSR1 => End::Halt,
+        Signal::SIGUSR2 | Signal::SIGPWR => End::PowerOff,
+        _ => End::Reboot,
+    }
 }
 
 /// Descriptors that a service gets on a device: few enough for programs that count in sets of 1,024 (`select(2)`), and
@@ -106,5 +117,23 @@ pub(super) fn open_kernel_log(mode: Mode) -> Option<File> {
     match mode {
         Mode::Machine => open(),
         Mode::Guest => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_signal_ends_the_run_in_its_way() {
+        for (signal, want) in [
+            (Signal::SIGTERM, End::Reboot),
+            (Signal::SIGINT, End::Reboot),
+            (Signal::SIGUSR1, End::Halt),
+            (Signal::SIGUSR2, End::PowerOff),
+            (Signal::SIGPWR, End::PowerOff),
+        ] {
+            assert_eq!(end_of(signal), want, "{signal}");
+        }
     }
 }

@@ -20,6 +20,8 @@ pub struct Loaded {
     pub mounts: Vec<PlacedMount>,
     /// What was passed over, and why: `FILE:LINE: …`.
     pub complaints: Vec<String>,
+    /// Whether nothing was passed over.
+    pub is_whole: bool,
 }
 
 /// Largest file that is read, in bytes; a table of a thousand services has a tenth.
@@ -65,6 +67,7 @@ pub fn load(place: &Path, known: &[&str]) -> Loaded {
             }
         }
     }
+    loaded.is_whole = loaded.complaints.is_empty();
     let placed: Vec<Placed> = all.into_iter().map(|(_, placed)| placed).collect();
     // A service that waits for what is not there is kept: it is shown as waiting, with what for.
     let relations = table::relations(&placed, known);

@@ -45,6 +45,11 @@ impl Machine {
         }
     }
 
+    /// Lives by another description from now on.
+    pub fn follow(&mut self, service: &Service) {
+        self.policy = service.into();
+    }
+
     /// Where it is in its life.
     pub fn phase(&self) -> &Phase {
         &self.phase

@@ -25,6 +25,7 @@
 //! | [`ending`] | how a process ended, and whether that is a failure |
 //! | [`notify`] | what a service says of itself (`sd_notify(3)`) |
 //! | [`registry`] | all services: who waits for whom, requests |
+//! | [`reload`] | tables that were read anew |
 //! | `shutdown` | in which order they stop |
 //!
 //! Who obeys the actions is [`crate::runtime`].
@@ -35,6 +36,7 @@ pub mod machine;
 pub mod notify;
 pub mod phase;
 pub mod registry;
+pub mod reload;
 mod shutdown;
 
 #[cfg(test)]

@@ -20,6 +20,10 @@ pub struct Entry {
     pub machine: Machine,
     /// The command that runs in its place until the next boot.
     pub diverted: Option<Vec<String>>,
+    /// Whether the tables do not name it any more: it is on its way out, or forgotten.
+    pub is_gone: bool,
+    /// Whether no table ever named it: a client diverted to it.
+    pub is_made_by_request: bool,
     changed: bool,
 }
 
@@ -85,6 +89,8 @@ impl Registry {
             machine: Machine::new(&service, now),
             service,
             diverted: None,
+            is_gone: false,
+            is_made_by_request: false,
             changed: false,
         });
         self.mark_changed(index);
@@ -163,7 +169,7 @@ impl Registry {
             .collect()
     }
 
-    fn check(&mut self, index: usize, now: Moment) -> Vec<Order> {
+    pub(super) fn check(&mut self, index: usize, now: Moment) -> Vec<Order> {
         let waits = self
             .entries
             .get(index)
@@ -203,6 +209,7 @@ impl Registry {
         self.by_name
             .get(name)
             .and_then(|&index| self.entries.get(index))
+            .filter(|entry| !entry.is_gone)
     }
 
     /// Conditions of the machine that a waiting service needs and that do not hold.
@@ -284,10 +291,9 @@ impl Registry {
     }
 
     fn index(&self, name: &str) -> Result<usize, Refusal> {
-        self.by_name
-            .get(name)
-            .copied()
-            .ok_or(Refusal::NoSuchService)
+        let index = self.by_name.get(name).copied();
+        let is_here = |index: &usize| self.entries.get(*index).is_some_and(|entry| !entry.is_gone);
+        index.filter(is_here).ok_or(Refusal::NoSuchService)
     }
 
     fn stop(&mut self, name: &str, now: Moment) -> Result<Vec<Order>, Refusal> {
@@ -333,14 +339,16 @@ impl Registry {
                 "`{program}` is no absolute path"
             )));
         }
-        if !self.by_name.contains_key(name) {
-            if !is_name(name) {
-                return Err(Refusal::Malformed(format!("`{name}` is no service's name")));
-            }
-            self.add(Service::new(name, &[program]), now);
+        if !is_name(name) {
+            return Err(Refusal::Malformed(format!("`{name}` is no service's name")));
         }
-        let index = self.index(name)?;
+        let is_new = self.find(name).is_none();
+        // Nothing if one of that name was there and went.
+        self.add(Service::new(name, &[program]), now);
+        let index = self.by_name.get(name).copied().unwrap_or(usize::MAX);
         if let Some(entry) = self.entries.get_mut(index) {
+            entry.is_made_by_request |= is_new;
+            entry.is_gone = false;
             let arguments = arguments.iter().cloned();
             entry.diverted = Some(
                 std::iter::once(program.to_owned())
