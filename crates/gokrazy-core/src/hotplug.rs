@@ -1,16 +1,18 @@
 //! Kernel modules for the devices that are there and those that come later.
 //!
 //! Loading a module runs its initialisation, which can take seconds; so a child process of its own does it, and
-//! PID 1 only reads the kernel's announcements.
+//! PID 1 only reads the kernel's announcements. How many children at once, [`crate::module_crew`] decides.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use crate::kmsg::{self, Priority};
+use crate::module_crew::{Crew, Work};
 use crate::module_loader::Loader;
 use crate::paths;
-use crate::uevent::{Uevent, UeventSocket};
+use crate::uevent::{Announcement, Uevent, UeventSocket};
 
 /// Announcements that are read in one turn; the rest waits for the next, so that a flood cannot hold PID 1.
 const MAX_IN_ONE_TURN: usize = 256;
@@ -23,26 +25,25 @@ const MAX_DEPTH: usize = 32;
 pub struct Hotplug {
     socket: UeventSocket,
     modules: Option<PathBuf>,
+    crew: Crew,
 }
 
 impl Hotplug {
     /// Listens for devices, then starts a child that loads the modules for those which are there already.
     ///
     /// `modules` is the folder of the running kernel's modules.
-    /// The caller reaps the child; nobody waits for it.
+    /// The caller reaps the child and tells [`Hotplug::ended`]; nobody waits for it.
     ///
     /// # Errors
-    /// The errno of opening the socket or of making the child.
+    /// The errno of opening the socket.
     pub fn start(modules: PathBuf) -> std::io::Result<Self> {
-        let hotplug = Self {
+        let mut hotplug = Self {
             socket: UeventSocket::open()?,
             modules: Some(modules),
+            crew: Crew::default(),
         };
-        hotplug.load_in_child(|loader| {
-            let mut found = Vec::new();
-            collect_modaliases(Path::new(paths::SYS_DEVICES), 0, &mut found);
-            load_for(loader, &found);
-        })?;
+        hotplug.crew.ask_for_everything();
+        hotplug.go_on();
         Ok(hotplug)
     }
 
@@ -54,6 +55,7 @@ impl Hotplug {
         Ok(Self {
             socket: UeventSocket::open()?,
             modules: None,
+            crew: Crew::default(),
         })
     }
 
@@ -64,31 +66,52 @@ impl Hotplug {
 
     /// To be called when the socket is readable: loads modules for the devices that came, in a child.
     ///
-    /// Returns what came, went or changed, for who waits for a device.
-    pub fn handle(&self) -> Vec<Uevent> {
-        let events: Vec<_> = std::iter::from_fn(|| self.socket.next())
-            .take(MAX_IN_ONE_TURN)
-            .collect();
-        let wanted: Vec<String> = events
-            .iter()
-            .filter(|event| event.action == "add")
-            .filter_map(|event| event.modalias.clone())
-            .collect();
-        if !wanted.is_empty()
-            && self.modules.is_some()
-            && let Err(error) = self.load_in_child(|loader| load_for(loader, &wanted))
-        {
-            warn(&format!("make a process that loads modules: {error}"));
+    /// Returns what came, went or changed, for who waits for a device; one without an action stands for what was lost.
+    pub fn handle(&mut self) -> Vec<Uevent> {
+        let mut events = Vec::new();
+        for announcement in std::iter::from_fn(|| self.socket.next()).take(MAX_IN_ONE_TURN) {
+            match announcement {
+                Announcement::Foreign => {}
+                Announcement::Lost => {
+                    self.crew.ask_for_everything();
+                    events.push(Uevent::default());
+                }
+                Announcement::Device(event) => {
+                    if let Some(modalias) = event.came() {
+                        self.crew.ask(modalias.to_owned());
+                    }
+                    events.push(event);
+                }
+            }
         }
+        self.go_on();
         events
     }
 
-    fn load_in_child(&self, load: impl FnOnce(&mut Loader)) -> std::io::Result<u32> {
-        let folder = self.modules.as_deref().unwrap_or(Path::new(paths::MODULES));
-        gokrazy_sys::process::fork(|| {
-            load(&mut Loader::open(folder));
-            0
-        })
+    /// To be called with each child that has ended: what waited for it gets its turn.
+    pub fn ended(&mut self, process: u32) {
+        if self.crew.ended(process) {
+            self.go_on();
+        }
+    }
+
+    fn go_on(&mut self) {
+        let Some(modules) = &self.modules else {
+            return;
+        };
+        while let Some(work) = self.crew.take_work() {
+            match gokrazy_sys::process::fork(|| {
+                load(&mut Loader::open(modules), &work);
+                0
+            }) {
+                Ok(process) => self.crew.started(process),
+                Err(error) => {
+                    warn(&format!("make a process that loads modules: {error}"));
+                    // The next device that comes makes up for it.
+                    return self.crew.ask_for_everything();
+                }
+            }
+        }
     }
 }
 
@@ -98,20 +121,29 @@ impl AsFd for Hotplug {
     }
 }
 
-fn load_for(loader: &mut Loader, modaliases: &[String]) {
-    for modalias in modaliases {
-        for module in loader.modules_for(modalias) {
-            if let Err(error) = loader.load(&module) {
-                let cause = std::error::Error::source(&error)
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                warn(&format!("{error}: {cause}"));
-            }
+fn load(loader: &mut Loader, work: &Work) {
+    let modules = match work {
+        Work::These(modaliases) => loader.modules_for(modaliases),
+        Work::Everything => loader.modules_for(&modaliases()),
+    };
+    for module in modules {
+        if let Err(error) = loader.load(&module) {
+            let cause = std::error::Error::source(&error)
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            warn(&format!("{error}: {cause}"));
         }
     }
 }
 
-fn collect_modaliases(folder: &Path, depth: usize, found: &mut Vec<String>) {
+/// The modaliases of all devices that are there.
+pub fn modaliases() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    collect_modaliases(Path::new(paths::SYS_DEVICES), 0, &mut found);
+    found
+}
+
+fn collect_modaliases(folder: &Path, depth: usize, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_folder && depth < MAX_DEPTH {
@@ -120,7 +152,7 @@ fn collect_modaliases(folder: &Path, depth: usize, found: &mut Vec<String>) {
             && let Ok(text) = fs::read_to_string(entry.path())
             && !text.trim().is_empty()
         {
-            found.push(text.trim().to_owned());
+            found.insert(text.trim().to_owned());
         }
     }
 }
@@ -152,10 +184,9 @@ mod tests {
         put(deep.join("uevent"), "MODALIAS=x\n");
         put(root.join("modalias"), "\n");
         std::os::unix::fs::symlink(&root, deep.join("loop")).unwrap();
-        let mut found = Vec::new();
+        let mut found = BTreeSet::new();
         collect_modaliases(&root, 0, &mut found);
-        found.sort();
-        assert_eq!(found, ["of:NsocT", "usb:v1d6B"]);
+        assert!(found.iter().eq(["of:NsocT", "usb:v1d6B"]));
         fs::remove_dir_all(root).unwrap();
     }
 }

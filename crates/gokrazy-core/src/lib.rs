@@ -22,7 +22,7 @@
 //! | [`slots`] | which root boots next, and how often it may try |
 //! | [`mod@boot`] | stage 2: from a mounted root to a machine on which services can run |
 //! | [`boot_disk`], [`gpt`], [`fat`], [`superblock`], [`cmdline`] | finding disks and what lies on them |
-//! | [`hotplug`], [`uevent`], [`modules`], [`module_loader`] | kernel modules for devices |
+//! | [`hotplug`], [`uevent`], [`modules`], [`module_crew`], [`module_loader`] | kernel modules for devices |
 //! | [`kmsg`] | lines for the kernel's log |
 //! | [`ifaddr`], [`mod@machine_id`], [`mod@model`], [`sbom`] | what this machine is |
 //! | [`mod@wait_for`], [`mod@dont_start_on_boot`] | when an application starts |
@@ -49,6 +49,7 @@ pub mod lease;
 pub mod log_record;
 pub mod machine_id;
 pub mod model;
+pub mod module_crew;
 pub mod module_loader;
 pub mod modules;
 pub mod paths;

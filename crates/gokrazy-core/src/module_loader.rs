@@ -1,6 +1,6 @@
 //! Loads kernel modules with what they depend on; the decisions are in [`crate::modules`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::CString;
 use std::fmt;
 use std::fs::{self, File};
@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 
 use crate::modules::{Aliases, Dependencies, name_of};
+use crate::paths;
 
 /// A module could not be loaded.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl Loader {
         Self {
             folder: folder.to_owned(),
             dependencies: Dependencies::parse(&read("modules.dep")),
-            aliases: Aliases::parse(&read("modules.alias")),
+            aliases: Aliases::new(read("modules.alias")),
             done: HashSet::new(),
         }
     }
@@ -69,20 +70,26 @@ impl Loader {
             .map(|path| self.folder.join(path))
             .collect();
         for path in paths {
-            if self.done.insert(path.clone()) {
+            if self.done.insert(path.clone()) && !is_live(&path) {
                 load_file(&path).map_err(|source| LoadError { path, source })?;
             }
         }
         Ok(())
     }
 
-    /// Names of the modules for the device that `modalias` describes, each once.
-    pub fn modules_for(&self, modalias: &str) -> Vec<String> {
-        let mut names: Vec<String> = self.aliases.modules_for(modalias).map(name_of).collect();
-        names.sort();
-        names.dedup();
-        names
+    /// Names of the modules for the devices that `modaliases` describe, each once.
+    pub fn modules_for(&self, modaliases: &BTreeSet<String>) -> Vec<String> {
+        self.aliases.modules_for(modaliases)
     }
+}
+
+/// Whether a module is there and has done its initialisation.
+///
+/// The kernel would say so too, but only after it has read and checked the file.
+fn is_live(path: &Path) -> bool {
+    let name = name_of(&path.to_string_lossy());
+    let state = Path::new(paths::SYS_MODULE).join(name).join("initstate");
+    fs::read(state).is_ok_and(|text| text.starts_with(b"live"))
 }
 
 /// `finit_module(fd, "", 0)`; a module that is there, or whose hardware is not, is no error (as modprobe has it).

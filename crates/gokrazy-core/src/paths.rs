@@ -128,6 +128,9 @@ pub const KMSG: &str = "/dev/kmsg";
 /// Folder of the kernel's modules, one sub-folder a release.
 pub const MODULES: &str = "/lib/modules";
 
+/// The modules that are loaded, one folder each.
+pub const SYS_MODULE: &str = "/sys/module";
+
 /// Names of modules to load at boot whatever devices there are, one a line, in the order of loading.
 pub const MODULE_LIST: &str = "/etc/gokrazy/modules";
 
@@ -208,6 +211,15 @@ pub const SYS_CLASS_BLOCK: &str = "/sys/class/block";
 
 /// Leads to `/run`, for programs that know only the older name.
 pub const PERM_VAR_RUN: &str = "/perm/var/run";
+
+/// What leads to the serial line on the header (gokrazy's and Raspberry Pi OS's name).
+pub const SERIAL0: &str = "/dev/serial0";
+
+/// Terminals, by name.
+pub const SYS_CLASS_TTY: &str = "/sys/class/tty";
+
+/// The device tree, as the firmware handed it over.
+pub const DEVICE_TREE: &str = "/proc/device-tree";
 
 /// The board, as its device tree names it.
 pub const DEVICE_TREE_MODEL: &str = "/proc/device-tree/model";

@@ -33,6 +33,17 @@ pub struct Uevent {
     pub modalias: Option<String>,
 }
 
+/// What the socket brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Announcement {
+    /// The kernel's word on a device.
+    Device(Uevent),
+    /// Somebody else's word, which counts for nothing.
+    Foreign,
+    /// Some were lost, for they came faster than they were read.
+    Lost,
+}
+
 /// A socket that hears the kernel's announcements.
 #[derive(Debug)]
 pub struct UeventSocket {
@@ -69,20 +80,21 @@ impl UeventSocket {
     }
 
     /// The next announcement, or `None` if there is none at the moment.
-    pub fn next(&self) -> Option<Uevent> {
+    pub fn next(&self) -> Option<Announcement> {
         let mut buffer = [0; 8192];
         loop {
-            match recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut buffer) {
+            return match recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut buffer) {
                 Ok((length, Some(from))) if from.pid() == KERNEL => {
-                    return Some(Uevent::parse(buffer.get(..length).unwrap_or_default()));
+                    let datagram = buffer.get(..length).unwrap_or_default();
+                    Some(Announcement::Device(Uevent::parse(datagram)))
                 }
                 // A process with CAP_NET_ADMIN can speak in this group too, and shall not have modules loaded; it is
-                // handed on as nothing, so that who reads so many a turn keeps to that.
-                Ok(_) => return Some(Uevent::default()),
-                // Some were lost; what follows is still good.
-                Err(Errno::EINTR | Errno::ENOBUFS) => {}
-                Err(_) => return None,
-            }
+                // handed on all the same, so that who reads so many a turn keeps to that.
+                Ok(_) => Some(Announcement::Foreign),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::ENOBUFS) => Some(Announcement::Lost),
+                Err(_) => None,
+            };
         }
     }
 }
@@ -94,6 +106,11 @@ impl AsFd for UeventSocket {
 }
 
 impl Uevent {
+    /// The modalias of a device that came.
+    pub fn came(&self) -> Option<&str> {
+        self.modalias.as_deref().filter(|_| self.action == "add")
+    }
+
     /// Reads a datagram: a heading, then `KEY=value` texts, each ended by NUL.
     pub fn parse(datagram: &[u8]) -> Self {
         let mut event = Self::default();
@@ -128,6 +145,11 @@ mod tests {
             modalias: Some("usb:v0525".to_owned()),
         };
         assert_eq!(Uevent::parse(datagram), want);
+        assert_eq!(want.came(), Some("usb:v0525"));
+        assert_eq!(
+            Uevent::parse(b"ACTION=remove\0MODALIAS=usb:v0525\0").came(),
+            None
+        );
         assert_eq!(Uevent::parse(b"\xff\xfe=\0\0=x"), Uevent::default());
     }
 }

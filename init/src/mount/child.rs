@@ -94,7 +94,7 @@ pub fn detach(target: &Path) -> io::Result<()> {
 /// A file system's module goes by the alias `fs-<type>`; one that is built in has none.
 fn load(folder: &Path, kind: &str) {
     let mut loader = Loader::open(folder);
-    for module in loader.modules_for(&format!("fs-{kind}")) {
+    for module in loader.modules_for(&[format!("fs-{kind}")].into()) {
         // Whether it worked shows in the mount.
         let _ = loader.load(&module);
     }

@@ -124,7 +124,7 @@ impl Runtime {
         let events = self
             .devices
             .hotplug
-            .as_ref()
+            .as_mut()
             .map(Hotplug::handle)
             .unwrap_or_default();
         if let Some(watchdog) = self

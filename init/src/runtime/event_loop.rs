@@ -142,6 +142,8 @@ impl Runtime {
         let now = clock::boot();
         let orders = self.registry.boot(now);
         self.obey(orders);
+        // Children that boot left to us and that ended before we listened for it.
+        self.reap();
         // Whoever can ask finds every service's state.
         self.publish();
         self.listen();

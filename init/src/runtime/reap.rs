@@ -19,9 +19,12 @@ impl Runtime {
             if let Some(index) = self.by_pid.remove(&pid) {
                 mains.push((index, ending));
             } else if !self.on_mount_exit(pid) {
-                // A look-up of ours, or an orphan that came to us: waiting for it was all that it needed.
+                // A helper of ours, or an orphan that came to us: waiting for it was all that it needed.
                 let success = ending == Ending::Exit(0);
                 self.conditions.on_exit(pid, success);
+                if let Some(hotplug) = &mut self.devices.hotplug {
+                    hotplug.ended(pid);
+                }
                 if let Some(why) = self.identities.on_exit(pid, success) {
                     self.journal.warn(why);
                 }

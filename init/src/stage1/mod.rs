@@ -1,10 +1,10 @@
 //! What runs in the initramfs: choose a slot, mount its root, switch to it.
 //!
 //! ```text
-//! mounts → modules → wait for the disk → slot table → choose ─► count the attempt on the disk
-//!                                            ▲                    │
-//!                                            │ condemn            ▼
-//!                                            └─────── no ── usable root? ── yes ─► switch root, /gokrazy/init
+//! mounts → modules until the disk is there → slot table → choose ─► count the attempt on the disk
+//!                                               ▲                    │
+//!                                               │ condemn            ▼
+//!                                               └─────── no ── usable root? ── yes ─► switch root, /gokrazy/init
 //! ```
 //!
 //! Invariants:
@@ -19,6 +19,7 @@
 
 mod choice;
 mod kernel;
+mod modules;
 mod root;
 mod table;
 
@@ -31,13 +32,13 @@ use anyhow::{Context, Result, anyhow};
 use gokrazy_core::boot_disk::{self, BootDisk};
 use gokrazy_core::cmdline::{CommandLine, RootSource};
 use gokrazy_core::kmsg::{self, Priority};
-use gokrazy_core::module_loader::Loader;
 use gokrazy_core::paths;
 use gokrazy_core::slots::{SlotName, Table};
 use gokrazy_core::uevent::UeventSocket;
 use nix::sys::reboot::{RebootMode, reboot};
 
 use choice::{Candidate, Kernel, Next};
+use modules::Modules;
 use root::Failed;
 use table::SlotTable;
 
@@ -46,6 +47,9 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Devices come with an announcement; this is for those that were announced while we looked.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// After this the disk's driver may be one that no device asks for.
+const SHYNESS: Duration = Duration::from_secs(3);
 
 /// After this the console learns what we wait for, and again at each multiple.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -90,11 +94,12 @@ fn boot() -> Result<()> {
     let line = fs::read(paths::PROC_CMDLINE).context("read the kernel command line")?;
     let line = CommandLine::parse(&String::from_utf8_lossy(&line));
     let release = root::kernel_release()?;
-    load_modules(&release);
     let source = line
         .root()
         .ok_or_else(|| anyhow!("the kernel command line has no root= that we understand"))?;
-    let disk = wait_for(&source, &uevents);
+    let mut modules = Modules::open(&release);
+    let disk = wait_for(&source, &uevents, &mut modules);
+    modules.load_file_system();
     let kernel_slot = line
         .value("gokrazy.slot")
         .and_then(|word| word.parse().ok());
@@ -110,14 +115,24 @@ fn boot() -> Result<()> {
     }
 }
 
-/// Waits until the disk with the root is there; for ever, telling the console what is missing.
+/// Loads modules until the disk with the root is there, and waits for it; for ever, telling the console what is
+/// missing.
 #[expect(clippy::disallowed_methods, reason = "this is the loop that waits")]
-fn wait_for(source: &RootSource, uevents: &UeventSocket) -> BootDisk {
+fn wait_for(source: &RootSource, uevents: &UeventSocket, modules: &mut Modules) -> BootDisk {
     let start = Instant::now();
     let mut told = 0;
     loop {
         if let Some(disk) = BootDisk::find(source) {
             return disk;
+        }
+        modules.listen(uevents);
+        if modules.load_next() {
+            continue;
+        }
+        // Disks are found by kernel threads: there is time.
+        modules.load_file_system();
+        if start.elapsed() >= SHYNESS {
+            modules.want_all();
         }
         let patience_lost = start.elapsed().as_secs() / PATIENCE.as_secs();
         if patience_lost > told {
@@ -130,26 +145,6 @@ fn wait_for(source: &RootSource, uevents: &UeventSocket) -> BootDisk {
             );
         }
         uevents.wait(LOOK_AGAIN);
-        while uevents.next().is_some() {}
-    }
-}
-
-fn load_modules(release: &str) {
-    let mut loader = Loader::open(&Path::new(paths::MODULES).join(release));
-    let list = fs::read_to_string(paths::MODULE_LIST).unwrap_or_default();
-    for name in list
-        .lines()
-        .map(str::trim)
-        .filter(|name| !name.is_empty() && !name.starts_with('#'))
-    {
-        if loader.knows(name)
-            && let Err(error) = loader.load(name)
-        {
-            say(
-                Priority::Warning,
-                &format!("{:#}", anyhow::Error::from(error)),
-            );
-        }
     }
 }
 

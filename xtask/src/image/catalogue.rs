@@ -3,7 +3,7 @@
 use super::Board;
 use crate::toolchain::Architecture;
 
-/// The root's file system, first of all that stage 1 loads.
+/// The root's file system, for which no device asks.
 const ROOT: &str = "squashfs";
 
 /// Raspberry Pi: the watchdog, without which a Pi cannot restart, be it by stage 1 or after a panic; SD cards of the 3
@@ -57,8 +57,8 @@ fn names(groups: &[&'static str]) -> Names {
         .collect()
 }
 
-/// What stage 1 loads, in this order, to reach the root wherever it lies: all of it, since the initramfs watches for no
-/// devices. Hence no board gets another's.
+/// What stage 1 has to reach the root wherever it lies. The order counts among those that devices ask for: a board's
+/// own storage before what may be plugged in. The rest is loaded only if the disk stays away.
 pub(super) fn initramfs(board: Board) -> Names {
     match board {
         Board::Pi => names(&[ROOT, STORAGE_PI, STORAGE]),

@@ -19,6 +19,7 @@ mod perm;
 mod perm_plan;
 pub mod plan;
 mod seed;
+mod serial;
 
 use std::path::{Path, PathBuf};
 
@@ -50,7 +51,7 @@ pub fn boot() -> BootReport {
     clock_floor::apply(Path::new(paths::BUILD_ID), &mut problems);
     let hotplug = start_modules(&mut problems);
     let perm_problem = perm::mount(&mut problems);
-    perform::all(&plan::late(), &mut problems);
+    perform::all(&plan::late(serial::header_line()), &mut problems);
     seed::load(&mut problems);
     let (machine_id, first_boot) =
         identity::machine_id_or_new(perm_problem.is_none(), &mut problems);

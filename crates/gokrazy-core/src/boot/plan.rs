@@ -159,14 +159,15 @@ pub fn early(facts: &EarlyFacts) -> Vec<Step> {
     steps
 }
 
-/// Steps when `/perm` is there, be it the real one or a temporary one.
-pub fn late() -> Vec<Step> {
+/// Steps when `/perm` is there, be it the real one or a temporary one, and `/dev` holds what the kernel itself made;
+/// `serial` is the terminal on the header.
+pub fn late(serial: Option<String>) -> Vec<Step> {
     let folder = |path: &str, mode, owner| Step::Folder {
         path: path.to_owned(),
         mode,
         owner,
     };
-    vec![
+    let mut steps = vec![
         folder(paths::PERM_RANDOM, 0o700, 0),
         folder(paths::PERM_DHCP, 0o700, DHCP.id),
         folder(paths::PERM_NTP, 0o755, NTP.id),
@@ -177,7 +178,12 @@ pub fn late() -> Vec<Step> {
             path: paths::PERM_VAR_RUN.to_owned(),
             target: paths::RUN_ROOT.to_owned(),
         },
-    ]
+    ];
+    steps.extend(serial.map(|target| Step::Link {
+        path: paths::SERIAL0.to_owned(),
+        target,
+    }));
+    steps
 }
 
 fn mounts(facts: &EarlyFacts) -> Vec<Step> {
@@ -318,6 +324,16 @@ mod tests {
                 "mount devtmpfs on /dev"
             ]
         );
+    }
+
+    #[test]
+    fn the_header_s_serial_line_has_a_name_of_its_own() {
+        let steps = text(&late(Some("/dev/ttyS1".to_owned())));
+        assert_eq!(
+            steps.last().map(String::as_str),
+            Some("link /dev/serial0 to /dev/ttyS1")
+        );
+        assert!(!text(&late(None)).concat().contains("serial0"));
     }
 
     #[track_caller]
