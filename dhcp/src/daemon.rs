@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use gokrazy_core::exit;
-use gokrazy_netlink::{Event as NetlinkEvent, Groups, Link, Monitor};
+use gokrazy_netlink::{Address, Event as NetlinkEvent, Groups, Link, Monitor};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -187,24 +187,20 @@ impl Daemon {
                 NetlinkEvent::LinkGone(index) => self.remove(*index, Departure::Gone),
                 NetlinkEvent::AddressGone(gone) => {
                     // One with a lifetime that proves taken goes at once, its flags saying why.
-                    self.on_six(gone.interface, Cue::Address(gone.clone()));
+                    self.on_address(gone, &event);
                     self.on_removal(&event);
                 }
                 NetlinkEvent::RouteGone(_) => self.on_removal(&event),
                 NetlinkEvent::Lost => {
                     self.list_links().context("list interfaces")?;
                     for client in &mut self.clients {
-                        client.reassert_soon();
+                        client.events_lost(&mut self.world);
                     }
                 }
                 NetlinkEvent::RouterOption {
                     interface, option, ..
                 } => {
-                    let client = self
-                        .clients
-                        .iter_mut()
-                        .find(|client| client.index == *interface);
-                    if let Some(client) = client {
+                    if let Some(client) = find(&mut self.clients, *interface) {
                         client.on_router_option(option, &mut self.world);
                     }
                 }
@@ -212,7 +208,7 @@ impl Daemon {
                     self.on_six(*interface, Cue::Flags(*flags));
                 }
                 NetlinkEvent::Address(address) => {
-                    self.on_six(address.interface, Cue::Address(address.clone()));
+                    self.on_address(address, &event);
                 }
             }
         }
@@ -225,12 +221,15 @@ impl Daemon {
         }
     }
 
+    fn on_address(&mut self, address: &Address, event: &NetlinkEvent) {
+        if let Some(client) = find(&mut self.clients, address.interface) {
+            client.on_six(Cue::Address(address.clone()), &mut self.world);
+            client.on_address6(event, &mut self.world);
+        }
+    }
+
     fn on_six(&mut self, interface: u32, cue: Cue) {
-        let client = self
-            .clients
-            .iter_mut()
-            .find(|client| client.index == interface);
-        if let Some(client) = client {
+        if let Some(client) = find(&mut self.clients, interface) {
             client.on_six(cue, &mut self.world);
         }
     }
@@ -253,11 +252,7 @@ impl Daemon {
         let named = &self.world.config.interfaces;
         let wanted = links::is_wanted(link, named, system::is_wireless);
         let mac = links::mac(link);
-        let held = self
-            .clients
-            .iter_mut()
-            .find(|client| client.index == link.index);
-        match (held, mac) {
+        match (find(&mut self.clients, link.index), mac) {
             (Some(client), Some(mac)) if wanted && client.mac() == mac => {
                 client.link_changed(link, &mut self.world);
             }
@@ -369,6 +364,10 @@ impl Daemon {
             while let Ok(Some(_)) = self.signals.read_signal() {}
         }
     }
+}
+
+fn find(clients: &mut [Client], index: u32) -> Option<&mut Client> {
+    clients.iter_mut().find(|client| client.index == index)
 }
 
 /// Why a client is removed.

@@ -12,7 +12,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use gokrazy_core::keyvalue::Document;
-use gokrazy_core::lease::{Lease, Method, Route};
+use gokrazy_core::lease::{Ipv4, Lease, Method, Route};
 
 use crate::moment::Moment;
 use crate::names;
@@ -123,27 +123,18 @@ impl Fixed {
             IpAddr::V4(server) => Some(*server),
             IpAddr::V6(_) => None,
         };
-        Some(Lease {
-            interface: interface.to_owned(),
-            method: Method::Static,
-            address,
-            prefix,
+        let ipv4 = Ipv4 {
             broadcast: broadcast_of(address, prefix, None),
             routers: self.gateway.into_iter().collect(),
             routes: self.routes.clone(),
             dns: self.dns.iter().filter_map(four).collect(),
             domain: self.domain.clone(),
             search: self.search.clone(),
-            ntp: Vec::new(),
             mtu: self.mtu,
-            hostname: None,
-            captive_portal: None,
-            server: None,
-            acquired_at: now.as_secs(),
-            renew_at: None,
-            rebind_at: None,
-            expires_at: None,
-        })
+            ..Ipv4::alone(address, prefix)
+        };
+        let since = now.as_secs();
+        Some(Lease::endless(interface, Method::Static, Some(ipv4), since))
     }
 }
 
@@ -222,7 +213,8 @@ mod tests {
         assert_eq!(fixed.gateway6, "fe80::1".parse().ok());
         let lease = fixed.lease("eth0", Moment::from_secs(3)).unwrap();
         assert_eq!(lease.method, Method::Static);
-        assert_eq!(lease.dns, [Ipv4Addr::new(192, 0, 2, 53)]);
+        let dns = &lease.ipv4.as_ref().unwrap().dns;
+        assert_eq!(*dns, [Ipv4Addr::new(192, 0, 2, 53)]);
         assert_eq!(Lease::parse(&lease.render()), Ok(lease));
     }
 

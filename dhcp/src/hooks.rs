@@ -48,6 +48,13 @@ impl Hooks {
         if self.command.is_none() {
             return;
         }
+        // What has changed again before it was told is told once.
+        let mut waiting = self.waiting.iter_mut().rev();
+        let last = waiting.find(|last| last.interface == change.interface);
+        if let Some(last) = last.filter(|last| last.reason == change.reason) {
+            *last = change;
+            return;
+        }
         if self.waiting.len() >= QUEUE {
             let dropped = self.waiting.pop_front();
             let who = dropped.map(|change| change.interface).unwrap_or_default();

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use gokrazy_core::lease::Route as LeaseRoute;
+use gokrazy_core::lease::Ipv4;
 use gokrazy_netlink::{Address, FOREVER, Route};
 
 use crate::fixed::Fixed;
@@ -35,21 +35,23 @@ impl Standing {
     }
 }
 
-/// What is to be configured, apart from interface and lifetimes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
-    /// The address.
-    pub address: Ipv4Addr,
-    /// Length of the prefix.
-    pub prefix: u8,
-    /// Broadcast address.
-    pub broadcast: Option<Ipv4Addr>,
-    /// Default routers, best first; unspecified for "everything is on the link".
-    pub routers: Vec<Ipv4Addr>,
-    /// Other routes.
-    pub routes: Vec<LeaseRoute>,
-    /// Whether the address is valid on the link alone (RFC 3927).
-    pub link_local: bool,
+/// How far an IPv4 address reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// As far as routers carry.
+    World,
+    /// The link alone (RFC 3927).
+    Link,
+}
+
+impl Reach {
+    /// The kernel's `RT_SCOPE_*`.
+    fn scope(self) -> u8 {
+        match self {
+            Self::World => 0,
+            Self::Link => 253,
+        }
+    }
 }
 
 /// Addresses and routes that an interface is to have from us.
@@ -82,7 +84,8 @@ pub fn seconds_left(end: Moment, now: Moment) -> u32 {
 
 /// The state that `wish` asks for on `interface`; `seconds` is what is left of the lease, absent for ever.
 pub fn target(
-    wish: &Wish,
+    wish: &Ipv4,
+    reach: Reach,
     interface: u32,
     metric: u32,
     standing: Standing,
@@ -95,7 +98,7 @@ pub fn target(
         address: wish.address.into(),
         prefix: wish.prefix,
         broadcast: wish.broadcast,
-        scope: if wish.link_local { SCOPE_LINK } else { 0 },
+        scope: reach.scope(),
         valid: lifetime,
         preferred: lifetime,
         metric,
@@ -147,11 +150,8 @@ pub fn fixed6(fixed: &Fixed, interface: u32, metric: u32, standing: Standing) ->
     }
 }
 
-/// `RT_SCOPE_LINK`.
-const SCOPE_LINK: u8 = 253;
-
 /// Routes on the link first, since the others' gateways are reached by them.
-fn routes(wish: &Wish, interface: u32, metric: u32) -> Vec<Route> {
+fn routes(wish: &Ipv4, interface: u32, metric: u32) -> Vec<Route> {
     let route = |destination: Ipv4Addr, prefix, gateway: Ipv4Addr, metric| Route {
         interface,
         destination: destination.into(),
@@ -254,24 +254,20 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn wish(address: &str, prefix: u8, routers: &[&str]) -> Wish {
-        Wish {
-            address: ip(address),
-            prefix,
-            broadcast: None,
+    fn wish(address: &str, prefix: u8, routers: &[&str]) -> Ipv4 {
+        Ipv4 {
             routers: routers.iter().map(|router| ip(router)).collect(),
-            routes: Vec::new(),
-            link_local: false,
+            ..Ipv4::alone(ip(address), prefix)
         }
     }
 
-    fn full(wish: &Wish) -> Target {
-        target(wish, 7, 1000, Standing::Full, Some(60))
+    fn full(wish: &Ipv4) -> Target {
+        target(wish, Reach::World, 7, 1000, Standing::Full, Some(60))
     }
 
     /// Routes as `destination/prefix>gateway@metric`.
     #[track_caller]
-    fn check_routes(wish: &Wish, want: &[&str]) {
+    fn check_routes(wish: &Ipv4, want: &[&str]) {
         let text = |route: &Route| {
             let via = route.gateway.map(|gateway| format!(">{gateway}"));
             format!(
@@ -353,7 +349,7 @@ mod tests {
     #[test]
     fn a_demoted_interface_keeps_its_routes_behind_the_others() {
         let wish = wish("192.0.2.17", 24, &["192.0.2.1"]);
-        let demoted = target(&wish, 7, 1000, Standing::Demoted, None);
+        let demoted = target(&wish, Reach::World, 7, 1000, Standing::Demoted, None);
         assert_eq!(demoted.routes[0].metric, 101_000);
         assert_eq!(demoted.addresses[0].valid, FOREVER);
     }

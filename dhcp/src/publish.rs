@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use gokrazy_core::atomic::{self, Durability};
-use gokrazy_core::lease::Lease;
+use gokrazy_core::lease::{Ipv4, Lease};
 use gokrazy_core::paths;
 
 use crate::log::Log;
@@ -136,20 +136,26 @@ impl Publisher {
     }
 }
 
-/// What a published lease contributes to the resolver configuration.
+/// What a published configuration contributes to the resolver's.
 pub fn contribution(lease: &Lease) -> Contribution {
-    // Without a search list the domain is one.
-    let search = match &lease.domain {
-        Some(domain) if lease.search.is_empty() => vec![domain.clone()],
-        Some(_) | None => lease.search.clone(),
-    };
-    let mut contribution = Contribution {
-        domain: lease.domain.clone(),
-        search,
-        ..Contribution::default()
-    };
-    contribution.add_servers(&lease.dns);
+    let mut contribution = lease.ipv4.as_ref().map(of_ipv4).unwrap_or_default();
+    let servers = lease.dns6.iter();
+    let servers = servers.map(|server| resolver::ipv6_server(*server, &lease.interface));
+    contribution.servers.extend(servers);
     contribution
+}
+
+fn of_ipv4(ipv4: &Ipv4) -> Contribution {
+    // Without a search list the domain is one.
+    let search = match &ipv4.domain {
+        Some(domain) if ipv4.search.is_empty() => vec![domain.clone()],
+        Some(_) | None => ipv4.search.clone(),
+    };
+    Contribution {
+        servers: ipv4.dns.iter().map(ToString::to_string).collect(),
+        domain: ipv4.domain.clone(),
+        search,
+    }
 }
 
 /// Makes a folder if it is missing, or says what its absence means.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use gokrazy_core::atomic::{self, Durability, ReplaceError};
 use gokrazy_core::keyvalue::Document;
-use gokrazy_core::lease::{Lease, Method};
+use gokrazy_core::lease::{Ipv4, Lease, Method};
 
 use crate::link_local;
 use crate::machine::Memory;
@@ -38,54 +38,24 @@ pub struct Circumstances<'a> {
 
 /// The published form of a lease.
 pub fn lease(grant: &Grant, interface: &str) -> Lease {
-    let terms = &grant.terms;
     let seconds = |moment: Option<Moment>| moment.map(Moment::as_secs);
+    let ipv4 = Some(grant.terms.ipv4.clone());
     Lease {
-        interface: interface.to_owned(),
-        method: Method::Dhcp,
-        address: terms.address,
-        prefix: terms.prefix,
-        broadcast: terms.broadcast,
-        routers: terms.routers.clone(),
-        routes: terms.routes.clone(),
-        dns: terms.dns.clone(),
-        domain: terms.domain.clone(),
-        search: terms.search.clone(),
-        ntp: terms.ntp.clone(),
-        mtu: terms.mtu,
-        hostname: terms.hostname.clone(),
-        captive_portal: terms.captive_portal.clone(),
-        server: Some(terms.server),
-        acquired_at: grant.acquired.as_secs(),
+        server: Some(grant.terms.server),
         renew_at: seconds(grant.timers.renew),
         rebind_at: seconds(grant.timers.rebind),
         expires_at: seconds(grant.timers.expire),
+        ..Lease::endless(interface, Method::Dhcp, ipv4, grant.acquired.as_secs())
     }
 }
 
 /// The published form of a link-local address, held since `now`.
 pub fn link_local(address: Ipv4Addr, interface: &str, now: Moment) -> Lease {
-    Lease {
-        interface: interface.to_owned(),
-        method: Method::LinkLocal,
-        address,
-        prefix: link_local::PREFIX,
+    let ipv4 = Ipv4 {
         broadcast: broadcast_of(address, link_local::PREFIX, None),
-        routers: Vec::new(),
-        routes: Vec::new(),
-        dns: Vec::new(),
-        domain: None,
-        search: Vec::new(),
-        ntp: Vec::new(),
-        mtu: None,
-        hostname: None,
-        captive_portal: None,
-        server: None,
-        acquired_at: now.as_secs(),
-        renew_at: None,
-        rebind_at: None,
-        expires_at: None,
-    }
+        ..Ipv4::alone(address, link_local::PREFIX)
+    };
+    Lease::endless(interface, Method::LinkLocal, Some(ipv4), now.as_secs())
 }
 
 /// The text of the saved file; `former_mtu` is the MTU to go back to.
@@ -116,18 +86,20 @@ pub fn judge(
 ) -> Result<Memory, String> {
     let lease = Lease::parse(text).map_err(|error| error.to_string())?;
     let document = Document::parse(text).map_err(|error| error.to_string())?;
-    if !is_host(lease.address, lease.prefix) || lease.method != Method::Dhcp {
-        return Err(format!("{} is not a leased address", lease.address));
-    }
+    let leased = |ipv4: &Ipv4| is_host(ipv4.address, ipv4.prefix) && lease.method == Method::Dhcp;
+    let Some(address) = lease.ipv4.as_ref().filter(|ipv4| leased(ipv4)) else {
+        return Err("it holds no leased address".to_owned());
+    };
+    let address = address.address;
     // Another adapter under the same name is another client.
     if document.get("mac") != Some(mac_text(at.mac).as_str()) {
         return Ok(Memory::None);
     }
     if document.get("boot_id") == Some(at.boot_id) {
-        return Ok(same_boot(lease, at.now, holds));
+        return Ok(same_boot(lease, address, at.now, holds));
     }
     let acquired: Option<u64> = document.optional_as("acquired_wall").unwrap_or_default();
-    Ok(other_boot(&lease, acquired, at))
+    Ok(other_boot(&lease, address, acquired, at))
 }
 
 /// The MTU that the interface had before the lease of this boot.
@@ -139,12 +111,16 @@ pub fn former_mtu(text: &str, boot_id: &str) -> Option<u32> {
     document.optional_as("former_mtu").ok().flatten()
 }
 
-fn same_boot(lease: Lease, now: Moment, holds: impl Fn(Ipv4Addr) -> bool) -> Memory {
+fn same_boot(
+    lease: Lease,
+    address: Ipv4Addr,
+    now: Moment,
+    holds: impl Fn(Ipv4Addr) -> bool,
+) -> Memory {
     let end = lease.expires_at.map(Moment::from_secs);
     if end.is_some_and(|end| end <= now) {
-        return Memory::Former(lease.address);
+        return Memory::Former(address);
     }
-    let address = lease.address;
     match grant(lease).filter(|_| holds(address)) {
         Some(grant) => Memory::Held(Box::new(grant)),
         None => Memory::Lease(address, end),
@@ -152,21 +128,23 @@ fn same_boot(lease: Lease, now: Moment, holds: impl Fn(Ipv4Addr) -> bool) -> Mem
 }
 
 /// After a reboot only the wall clock can tell; while it runs behind the lease, it was not set yet and tells nothing.
-fn other_boot(lease: &Lease, acquired: Option<u64>, at: &Circumstances<'_>) -> Memory {
-    let length = lease
-        .expires_at
-        .map(|end| end.saturating_sub(lease.acquired_at));
-    let (Some(length), Some(acquired)) = (length, acquired) else {
-        return Memory::Lease(lease.address, None);
+fn other_boot(
+    lease: &Lease,
+    address: Ipv4Addr,
+    acquired: Option<u64>,
+    at: &Circumstances<'_>,
+) -> Memory {
+    let (Some(length), Some(acquired)) = (length(lease), acquired) else {
+        return Memory::Lease(address, None);
     };
     if at.wall < acquired {
-        return Memory::Lease(lease.address, None);
+        return Memory::Lease(address, None);
     }
     match acquired.saturating_add(length).checked_sub(at.wall) {
-        None | Some(0) => Memory::Former(lease.address),
+        None | Some(0) => Memory::Former(address),
         Some(left) => {
             let end = at.now.after(Duration::from_secs(left));
-            Memory::Lease(lease.address, Some(end))
+            Memory::Lease(address, Some(end))
         }
     }
 }
@@ -182,26 +160,19 @@ fn grant(lease: Lease) -> Option<Grant> {
             expire: at(lease.expires_at),
         },
         terms: Terms {
-            address: lease.address,
-            prefix: lease.prefix,
-            broadcast: lease.broadcast,
-            routers: lease.routers,
-            routes: lease.routes,
-            dns: lease.dns,
-            domain: lease.domain,
-            search: lease.search,
-            ntp: lease.ntp,
-            mtu: lease.mtu,
-            hostname: lease.hostname,
-            captive_portal: lease.captive_portal,
+            lease: length(&lease).map(Duration::from_secs),
+            ipv4: lease.ipv4?,
             server: lease.server?,
-            lease: lease
-                .expires_at
-                .map(|end| Duration::from_secs(end.saturating_sub(lease.acquired_at))),
             t1: None,
             t2: None,
         },
     })
+}
+
+/// Seconds that a lease was given for.
+fn length(lease: &Lease) -> Option<u64> {
+    let end = lease.expires_at?;
+    Some(end.saturating_sub(lease.acquired_at))
 }
 
 fn mac_text(mac: [u8; 6]) -> String {
@@ -246,7 +217,7 @@ mod tests {
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
     fn granted() -> Grant {
-        let terms = Terms {
+        let ipv4 = Ipv4 {
             address: Ipv4Addr::new(192, 0, 2, 17),
             prefix: 24,
             broadcast: Some(Ipv4Addr::new(192, 0, 2, 255)),
@@ -259,6 +230,9 @@ mod tests {
             mtu: Some(1400),
             hostname: Some("pi".into()),
             captive_portal: Some("https://example.org/".into()),
+        };
+        let terms = Terms {
+            ipv4,
             server: Ipv4Addr::new(192, 0, 2, 1),
             lease: Some(Duration::from_secs(1000)),
             t1: None,

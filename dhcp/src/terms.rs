@@ -7,7 +7,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use gokrazy_core::lease::Route;
+use gokrazy_core::lease::Ipv4;
 
 use crate::moment::Moment;
 
@@ -19,30 +19,8 @@ pub const INFINITE: u32 = u32::MAX;
 /// The terms of a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
-    /// The address.
-    pub address: Ipv4Addr,
-    /// Length of the network's prefix.
-    pub prefix: u8,
-    /// Broadcast address, if the network has one.
-    pub broadcast: Option<Ipv4Addr>,
-    /// Default routers, best first.
-    pub routers: Vec<Ipv4Addr>,
-    /// Other routes.
-    pub routes: Vec<Route>,
-    /// DNS servers, best first.
-    pub dns: Vec<Ipv4Addr>,
-    /// Domain name.
-    pub domain: Option<String>,
-    /// Search list.
-    pub search: Vec<String>,
-    /// NTP servers, best first.
-    pub ntp: Vec<Ipv4Addr>,
-    /// MTU in bytes.
-    pub mtu: Option<u16>,
-    /// The server's name for us.
-    pub hostname: Option<String>,
-    /// Captive portal.
-    pub captive_portal: Option<String>,
+    /// The address and what comes with it.
+    pub ipv4: Ipv4,
     /// The server's identifier.
     pub server: Ipv4Addr,
     /// Length of the lease; absent if it does not end.

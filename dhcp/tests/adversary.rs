@@ -15,8 +15,9 @@ use gokrazy_dhcp::machine::{Event, Machine, Memory, Profile};
 use gokrazy_dhcp::machine6::{Advice, Machine6};
 use gokrazy_dhcp::message::{self, ClasslessRoutes, Identity, v6};
 use gokrazy_dhcp::moment::{Chance, Moment};
-use gokrazy_dhcp::plan::{Standing, Wish, target};
-use gokrazy_dhcp::resolver::{self, Contribution};
+use gokrazy_dhcp::plan::{Reach, Standing, target};
+use gokrazy_dhcp::publish::contribution;
+use gokrazy_dhcp::resolver;
 use gokrazy_dhcp::router_dns::RouterDns;
 use gokrazy_dhcp::store;
 
@@ -123,22 +124,10 @@ fn publish(machine: &Machine) {
     let lease = store::lease(grant, "eth0");
     let text = lease.render();
     assert_eq!(gokrazy_core::lease::Lease::parse(&text).unwrap(), lease);
-    let wish = Wish {
-        address: lease.address,
-        prefix: lease.prefix,
-        broadcast: lease.broadcast,
-        routers: lease.routers.clone(),
-        routes: lease.routes.clone(),
-        link_local: false,
-    };
-    assert!(target(&wish, 1, 1000, Standing::Full, Some(1)).routes.len() < 300);
-    let mut contribution = Contribution {
-        domain: lease.domain.clone(),
-        search: lease.search.clone(),
-        ..Contribution::default()
-    };
-    contribution.add_servers(&lease.dns);
-    for line in resolver::render(&[contribution])
+    let ipv4 = lease.ipv4.as_ref().unwrap();
+    let target = target(ipv4, Reach::World, 1, 1000, Standing::Full, Some(1));
+    assert!(target.routes.len() < 300);
+    for line in resolver::render(&[contribution(&lease)])
         .unwrap_or_default()
         .lines()
         .skip(1)

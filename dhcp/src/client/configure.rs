@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use gokrazy_core::lease::{Lease, Method};
+use gokrazy_core::lease::{Ipv4, Lease, Method};
 
 use super::Client;
 use crate::apply;
@@ -12,7 +12,7 @@ use crate::hooks::Change;
 use crate::machine::{Action, Route};
 use crate::message;
 use crate::moment::Moment;
-use crate::plan::{self, Target, Wish};
+use crate::plan::{self, Reach, Target};
 use crate::store::{self, Circumstances};
 use crate::system;
 use crate::terms::Grant;
@@ -61,14 +61,12 @@ impl Client {
         self.link_local.rest();
         let lease = store::lease(grant, &self.name);
         let former = self.lease.replace(lease.clone());
-        let renewed = former
-            .as_ref()
-            .is_some_and(|old| old.address == lease.address);
+        let former = former.as_ref().and_then(address_of);
+        let renewed = former == address_of(&lease);
         let fixed = self.fixed.as_ref().and_then(|fixed| fixed.mtu);
-        self.set_mtu(lease.mtu.or(fixed).map(u32::from), world);
-        self.reconcile(world, former.as_ref().map(|old| old.address));
-        world.publisher.put(&lease);
-        world.resolver_changed = true;
+        self.set_mtu(grant.terms.ipv4.mtu.or(fixed).map(u32::from), world);
+        self.reconcile(world, former);
+        self.publish(world);
         self.tell(if renewed { "renewed" } else { "bound" }, world);
         world.outcome = Some(Outcome::Bound);
     }
@@ -76,17 +74,16 @@ impl Client {
     pub(super) fn withdraw(&mut self, reason: &'static str, world: &mut World) {
         let former = self.lease.take();
         self.reassert_at = None;
-        self.reconcile(world, former.map(|old| old.address));
+        self.reconcile(world, former.as_ref().and_then(address_of));
         let fixed = self.fixed.as_ref().and_then(|fixed| fixed.mtu);
         self.set_mtu(fixed.map(u32::from), world);
-        world.publisher.remove(&self.name);
-        world.resolver_changed = true;
+        self.publish(world);
         self.tell(reason, world);
     }
 
     pub(super) fn save(&mut self, grant: &Grant, world: &mut World) {
         let now = system::now();
-        let address = grant.terms.address;
+        let address = grant.terms.ipv4.address;
         let fresh = |(saved, at): (Ipv4Addr, Moment)| saved == address && now.since(at) < SAVE_GAP;
         if self.saved.is_some_and(fresh) {
             return;
@@ -102,7 +99,7 @@ impl Client {
         let change = Change {
             interface: self.name.clone(),
             reason,
-            lease: self.lease.clone(),
+            lease: self.published(),
         };
         world.hooks.tell(change, world.log);
     }
@@ -136,9 +133,9 @@ impl Client {
         target.addresses.extend(self.six.target(self.index, now));
         if let Some(fixed) = &self.fixed {
             let (addresses, routes) = (&mut target.addresses, &mut target.routes);
-            if let Some(lease) = fixed.lease(&self.name, now).filter(|_| !self.is_static()) {
-                let wish = wish(&lease);
-                let beside = plan::target(&wish, self.index, self.metric, self.standing, None);
+            let beside = fixed.lease(&self.name, now).filter(|_| !self.is_static());
+            if let Some(ipv4) = beside.and_then(|lease| lease.ipv4) {
+                let beside = self.target_of(&ipv4, Reach::World, None);
                 addresses.extend(beside.addresses);
                 routes.extend(beside.routes);
             }
@@ -150,8 +147,16 @@ impl Client {
     }
 
     pub(super) fn target4(&self, now: Moment) -> Target {
-        let Some(lease) = &self.lease else {
+        let Some((lease, ipv4)) = self
+            .lease
+            .as_ref()
+            .and_then(|lease| Some((lease, lease.ipv4.as_ref()?)))
+        else {
             return Target::default();
+        };
+        let reach = match lease.method {
+            Method::LinkLocal => Reach::Link,
+            Method::Dhcp | Method::Static | Method::Ipv6 => Reach::World,
         };
         let grant = self
             .machine
@@ -159,7 +164,12 @@ impl Client {
             .filter(|_| lease.method == Method::Dhcp);
         let end = grant.and_then(|grant| grant.timers.expire);
         let left = end.map(|end| plan::seconds_left(end, now));
-        plan::target(&wish(lease), self.index, self.metric, self.standing, left)
+        self.target_of(ipv4, reach, left)
+    }
+
+    fn target_of(&self, ipv4: &Ipv4, reach: Reach, left: Option<u32>) -> Target {
+        let (metric, standing) = (self.metric, self.standing);
+        plan::target(ipv4, reach, self.index, metric, standing, left)
     }
 
     /// Puts back what someone else removed.
@@ -183,15 +193,8 @@ impl Client {
     }
 }
 
-fn wish(lease: &Lease) -> Wish {
-    Wish {
-        address: lease.address,
-        prefix: lease.prefix,
-        broadcast: lease.broadcast,
-        routers: lease.routers.clone(),
-        routes: lease.routes.clone(),
-        link_local: lease.method == Method::LinkLocal,
-    }
+fn address_of(lease: &Lease) -> Option<Ipv4Addr> {
+    lease.ipv4.as_ref().map(|ipv4| ipv4.address)
 }
 
 pub(super) fn circumstances(mac: [u8; 6], world: &World) -> Circumstances<'_> {

@@ -3,12 +3,14 @@
 //! The shell around [`Machine`]: it feeds it with packets and link changes, and does what it says.
 
 mod configure;
+mod publish;
 mod start;
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use gokrazy_core::lease::{Lease, Method};
+use gokrazy_core::lease::{Address6, Lease, Method};
 use gokrazy_netlink::{Address, Event as NetlinkEvent, Link};
 
 use crate::fixed::{Dhcp, Fixed};
@@ -17,8 +19,6 @@ use crate::machine::{Action, Ending, Event, Machine};
 use crate::message::{self, ClasslessRoutes, Identity};
 use crate::moment::{Moment, earlier};
 use crate::plan::Standing;
-use crate::publish::contribution;
-use crate::resolver::Contribution;
 use crate::router_dns::RouterDns;
 use crate::six::{Cue, Outcome6, Six};
 use crate::store::{self};
@@ -43,13 +43,16 @@ pub struct Client {
     link_local: LinkLocal,
     identity: Identity,
     router_dns: RouterDns,
+    /// IPv6 addresses that reach beyond the link, as the kernel has them, and since when there are any.
+    addresses6: BTreeSet<Address6>,
+    ipv6_since: Option<Moment>,
     six: Six,
     wire: Wire,
     standing: Standing,
     /// The kernel's count of the carrier's comings and goings, as last told.
     carrier_changes: Option<u32>,
     metric: u32,
-    /// What is configured, as published.
+    /// What is configured of IPv4.
     lease: Option<Lease>,
     /// What an administrator has fixed.
     fixed: Option<Fixed>,
@@ -71,31 +74,11 @@ impl Client {
         self.metric
     }
 
-    /// What it adds to the resolver configuration.
-    pub fn contribution(&self) -> Contribution {
-        let mut contribution = self.lease.as_ref().map(contribution).unwrap_or_default();
-        if let Some(fixed) = &self.fixed {
-            let servers = fixed.dns.iter().map(ToString::to_string);
-            contribution.servers.extend(servers);
-            contribution.search.extend_from_slice(&fixed.search);
-        }
-        let routers = &self.router_dns;
-        let servers = self.six.dns().iter().copied().chain(routers.servers());
-        contribution.servers.extend(servers.map(|server| {
-            if server.is_unicast_link_local() {
-                format!("{server}%{}", self.name)
-            } else {
-                server.to_string()
-            }
-        }));
-        contribution.search.extend_from_slice(self.six.search());
-        contribution.search.extend(routers.search());
-        contribution
-    }
-
     /// Takes what a router has said beyond the kernel's concerns.
     pub fn on_router_option(&mut self, option: &[u8], world: &mut World) {
-        world.resolver_changed |= self.router_dns.take(option, system::now());
+        if self.router_dns.take(option, system::now()) {
+            self.publish(world);
+        }
     }
 
     /// When [`Client::on_deadline`] is due.
@@ -122,7 +105,9 @@ impl Client {
         if self.machine.deadline().is_some_and(|at| at <= now) {
             self.on(Event::Deadline, world);
         }
-        world.resolver_changed |= self.router_dns.expire(now);
+        if self.router_dns.expire(now) {
+            self.publish(world);
+        }
         let actions = self.link_local.on_deadline(now, &mut world.chance);
         self.follow(actions, world);
         self.on_six(Cue::Deadline, world);
@@ -161,8 +146,8 @@ impl Client {
         }
         let outcome = self.six.on(cue, &self.name, self.index, world);
         if outcome == Outcome6::Changed {
-            world.resolver_changed = true;
             self.reconcile(world, None);
+            self.publish(world);
         }
     }
 
@@ -180,7 +165,8 @@ impl Client {
         let before = std::mem::replace(&mut self.carrier_changes, counted);
         if standing == self.standing {
             // The kernel tells of carriers once a second at most, so a cable that moved fast shows by the count alone.
-            if standing == Standing::Full && before.is_some() && before != counted {
+            let moved = before.is_some() && before != counted;
+            if moved && standing == Standing::Full && !self.is_static() {
                 world.log.event(&self.name, "carrier was lost for a moment");
                 self.carrier_lost(world);
                 self.carrier_returned(world);
@@ -213,7 +199,9 @@ impl Client {
 
     fn carrier_lost(&mut self, world: &mut World) {
         self.on_six(Cue::LinkDown, world);
-        world.resolver_changed |= self.router_dns.clear();
+        if self.router_dns.clear() {
+            self.publish(world);
+        }
         self.on(Event::LinkDown, world);
     }
 
@@ -230,13 +218,12 @@ impl Client {
         name.clone_into(&mut self.name);
         if let Some(lease) = &mut self.lease {
             name.clone_into(&mut lease.interface);
-            world.publisher.put(lease);
         }
+        self.publish(world);
         self.saved = None;
         if let Some(grant) = self.machine.grant().cloned() {
             self.save(&grant, world);
         }
-        world.resolver_changed = true;
     }
 
     /// Looks whether someone removed what we configured.
@@ -256,7 +243,7 @@ impl Client {
     }
 
     /// Plans to put back what may have been removed.
-    pub fn reassert_soon(&mut self) {
+    fn reassert_soon(&mut self) {
         let now = system::now();
         // The kernel removes the address itself when the lease ends, perhaps a moment before we do.
         let four = self.machine.grant().and_then(|grant| grant.timers.expire);
@@ -267,6 +254,12 @@ impl Client {
         let earliest = self.reasserted_at.map_or(now, |at| at.after(REASSERT_GAP));
         let at = earliest.max(now.after(REASSERT_WAIT));
         self.reassert_at = earlier(self.reassert_at, Some(at));
+    }
+
+    /// Events were lost: looks at all that they may have told.
+    pub fn events_lost(&mut self, world: &mut World) {
+        self.list_addresses6(world);
+        self.reassert_soon();
     }
 
     /// Asks for more time now.
@@ -281,6 +274,7 @@ impl Client {
         } else {
             Ending::Keep
         };
+        self.forget_addresses6();
         self.on(Event::Stop(ending), world);
         if self.link_local.rest() {
             self.follow(vec![link_local::Action::Drop], world);
@@ -357,10 +351,9 @@ impl Client {
         world
             .log
             .event(&self.name, format!("no server; taking {address}"));
-        world.publisher.put(&lease);
         self.lease = Some(lease);
         self.reconcile(world, None);
-        world.resolver_changed = true;
+        self.publish(world);
         self.tell("link-local", world);
     }
 }

@@ -1,5 +1,6 @@
 //! How a client begins: what is fixed, what an earlier run has left, and what of it is taken over.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use gokrazy_netlink::Link;
@@ -37,6 +38,8 @@ impl Client {
             machine: Machine::new(profile, memory, system::now()),
             link_local: LinkLocal::new(mac),
             router_dns: RouterDns::default(),
+            addresses6: BTreeSet::new(),
+            ipv6_since: None,
             six: Six::new(world.identity6(mac), link.inet6_flags),
             wire: Wire::new(link.index, mac),
             metric: 0,
@@ -75,18 +78,15 @@ impl Client {
             .map(|grant| store::lease(grant, &self.name));
         match &self.lease {
             Some(lease) => {
-                world.log.event(
-                    &self.name,
-                    format!("found {} of an earlier run", lease.address),
-                );
-                world.publisher.put(lease);
+                let address = lease.ipv4.as_ref().map(|ipv4| ipv4.address.to_string());
+                let address = address.unwrap_or_default();
+                let line = format!("found {address} of an earlier run");
+                world.log.event(&self.name, line);
             }
-            None => {
-                self.reconcile(world, None);
-                world.publisher.remove(&self.name);
-            }
+            None => self.reconcile(world, None),
         }
-        world.resolver_changed = true;
+        self.list_addresses6(world);
+        self.publish(world);
         if let Some(fixed) = self.fixed.clone() {
             self.fix(&fixed, world);
         }
@@ -99,9 +99,7 @@ impl Client {
         }
         self.set_mtu(fixed.mtu.map(u32::from), world);
         self.reconcile(world, None);
-        if let Some(lease) = &self.lease {
-            world.publisher.put(lease);
-        }
+        self.publish(world);
         let four = fixed
             .address
             .map(|(address, prefix)| format!(" {address}/{prefix}"));

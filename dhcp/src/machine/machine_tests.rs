@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use gokrazy_core::lease::Ipv4;
+
 use super::*;
 use crate::conflict::{Check, Watch};
 use crate::message::{Answer, Reply};
@@ -35,18 +37,10 @@ fn profile() -> Profile {
 
 fn terms(address: Ipv4Addr, server: Ipv4Addr, lease: u64) -> Box<Terms> {
     Box::new(Terms {
-        address,
-        prefix: 24,
-        broadcast: None,
-        routers: vec![SERVER],
-        routes: Vec::new(),
-        dns: Vec::new(),
-        domain: None,
-        search: Vec::new(),
-        ntp: Vec::new(),
-        mtu: None,
-        hostname: None,
-        captive_portal: None,
+        ipv4: Ipv4 {
+            routers: vec![SERVER],
+            ..Ipv4::alone(address, 24)
+        },
         server,
         lease: Some(Duration::from_secs(lease)),
         t1: None,
@@ -170,10 +164,10 @@ fn word(action: &Action) -> String {
         }
         Action::Arp(arp) if arp.sender.is_unspecified() => format!("probe {}", arp.target),
         Action::Arp(arp) => format!("announce {}", arp.target),
-        Action::Configure(grant) => format!("configure {}", grant.terms.address),
+        Action::Configure(grant) => format!("configure {}", grant.terms.ipv4.address),
         Action::Withdraw(reason) => format!("withdraw {}", reason.as_str()),
         Action::Forget => "forget".to_owned(),
-        Action::Show(terms) => format!("show {}", terms.address),
+        Action::Show(terms) => format!("show {}", terms.ipv4.address),
         Action::Save(_) | Action::Log(_) => String::new(),
     }
 }
@@ -654,7 +648,7 @@ impl Model {
         match action {
             Action::Configure(grant) => {
                 assert!(!grant.is_over(now));
-                self.configured = Some((grant.terms.address, grant.timers.expire));
+                self.configured = Some((grant.terms.ipv4.address, grant.timers.expire));
             }
             Action::Withdraw(_) => assert!(self.configured.take().is_some(), "nothing to withdraw"),
             Action::Send(request, route) => {
@@ -715,7 +709,7 @@ fn adversary(seed: u32) {
         for action in machine.on(event, now, &mut chance) {
             model.see(&action, now);
         }
-        let held = machine.grant().map(|grant| grant.terms.address);
+        let held = machine.grant().map(|grant| grant.terms.ipv4.address);
         assert_eq!(
             held,
             model.configured.map(|(address, _)| address),

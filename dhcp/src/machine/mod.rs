@@ -124,8 +124,8 @@ impl Machine {
             Memory::Former(address) => machine.hint = Some(address),
             Memory::Lease(address, end) => machine.remembered = Some((address, end)),
             Memory::Held(grant) => {
-                machine.remembered = Some((grant.terms.address, grant.timers.expire));
-                let mut claim = Claim::hold(grant.terms.address, now);
+                machine.remembered = Some((grant.terms.ipv4.address, grant.timers.expire));
+                let mut claim = Claim::hold(grant.terms.ipv4.address, now);
                 claim.rest();
                 machine.holding = Some(Holding {
                     grant: *grant,
@@ -244,7 +244,7 @@ impl Machine {
 
     fn link_down(&mut self) {
         if let State::Probing { grant, .. } = &self.state {
-            self.remembered = Some((grant.terms.address, grant.timers.expire));
+            self.remembered = Some((grant.terms.ipv4.address, grant.timers.expire));
         }
         if let Some(holding) = &mut self.holding {
             holding.claim.rest();
@@ -338,12 +338,12 @@ impl Machine {
             let terms = &holding.grant.terms;
             if ending == Ending::Release && self.state != State::NoLink {
                 let request = Request {
-                    client: terms.address,
+                    client: terms.ipv4.address,
                     server: Some(terms.server),
                     ..blank(Kind::Release, turn.chance.draw(), 0)
                 };
                 turn.act(Action::Send(request, Route::Unicast(terms.server)));
-                turn.log(format!("released {}", terms.address));
+                turn.log(format!("released {}", terms.ipv4.address));
             }
             turn.act(Action::Withdraw(Reason::Stopped));
         }
@@ -357,7 +357,7 @@ impl Machine {
     fn expire_if_over(&mut self, turn: &mut Turn<'_>) -> bool {
         let over = self.grant().is_some_and(|grant| grant.is_over(turn.now));
         if over && let Some(holding) = self.holding.take() {
-            let address = holding.grant.terms.address;
+            let address = holding.grant.terms.ipv4.address;
             self.hint = self.profile.remember.then_some(address);
             self.remembered = None;
             turn.log(format!("lease of {address} is over"));

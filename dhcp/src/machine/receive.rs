@@ -92,11 +92,14 @@ impl Machine {
         if let Some(wait) = ipv6_only {
             return self.do_without(wait, turn);
         }
-        turn.log(format!("{} offered by {}", terms.address, terms.server));
+        turn.log(format!(
+            "{} offered by {}",
+            terms.ipv4.address, terms.server
+        ));
         self.state = State::Requesting {
             follow: exchange.go_on(),
             server: terms.server,
-            address: terms.address,
+            address: terms.ipv4.address,
         };
         self.send_request(turn);
     }
@@ -138,14 +141,14 @@ impl Machine {
         let grant = Box::new(Grant::new(terms, acquired));
         let held = self
             .grant()
-            .is_some_and(|held| held.terms.address == grant.terms.address);
+            .is_some_and(|held| held.terms.ipv4.address == grant.terms.ipv4.address);
         // After a loss of carrier another host may have the address (RFC 5227 §2.1).
         let proven = held && !matches!(self.state, State::Rebooting { .. });
         if proven || self.profile.check == Check::Off {
             return self.take(grant, turn);
         }
         let claim = Claim::try_out(
-            grant.terms.address,
+            grant.terms.ipv4.address,
             self.profile.check,
             turn.now,
             turn.chance,
@@ -178,7 +181,7 @@ impl Machine {
         let same = self
             .holding
             .take()
-            .filter(|held| held.grant.terms.address == terms.address);
+            .filter(|held| held.grant.terms.ipv4.address == terms.ipv4.address);
         turn.log(describe(&grant, same.is_some()));
         // After a loss of carrier, switches and neighbours may have forgotten us, so the address is announced anew.
         let claim = match same {
@@ -187,10 +190,10 @@ impl Machine {
             {
                 held.claim
             }
-            Some(_) | None => Claim::hold(terms.address, turn.now),
+            Some(_) | None => Claim::hold(terms.ipv4.address, turn.now),
         };
-        self.remembered = Some((terms.address, grant.timers.expire));
-        self.hint = self.profile.remember.then_some(terms.address);
+        self.remembered = Some((terms.ipv4.address, grant.timers.expire));
+        self.hint = self.profile.remember.then_some(terms.ipv4.address);
         (self.naks, self.conflicts) = (0, 0);
         self.state = State::Bound;
         self.holding = Some(Holding {
@@ -223,7 +226,7 @@ impl Machine {
         let mac = self.profile.mac;
         if let State::Probing { grant, claim } = &mut self.state {
             if claim.on_arp(arp, mac, turn.now) == Verdict::Conflict {
-                let (address, server) = (grant.terms.address, grant.terms.server);
+                let (address, server) = (grant.terms.ipv4.address, grant.terms.server);
                 self.decline(address, server, arp, turn);
             }
             return;
@@ -242,7 +245,8 @@ impl Machine {
                 turn.act(Action::Arp(Arp::announcement(mac, address)));
             }
             Verdict::Conflict => {
-                let (address, server) = (holding.grant.terms.address, holding.grant.terms.server);
+                let (address, server) =
+                    (holding.grant.terms.ipv4.address, holding.grant.terms.server);
                 self.decline(address, server, arp, turn);
             }
         }
@@ -300,13 +304,13 @@ fn describe(grant: &Grant, renewed: bool) -> String {
         Some(lease) => format!("for {} s", lease.as_secs()),
         None => "for ever".to_owned(),
     };
-    let via = match terms.routers.first() {
+    let via = match terms.ipv4.routers.first() {
         Some(router) => format!(", via {router}"),
         None => String::new(),
     };
     format!(
         "{verb} {}/{} from {} {lease}{via}",
-        terms.address, terms.prefix, terms.server
+        terms.ipv4.address, terms.ipv4.prefix, terms.server
     )
 }
 

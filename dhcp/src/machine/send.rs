@@ -86,7 +86,7 @@ impl Machine {
             exchange.send_until(turn.now, end);
             let terms = &holding.grant.terms;
             let request = Request {
-                client: terms.address,
+                client: terms.ipv4.address,
                 ..blank(Kind::Request, exchange.xid, exchange.secs())
             };
             turn.act(Action::Send(request, Route::Unicast(terms.server)));
@@ -111,7 +111,7 @@ impl Machine {
                 .expire
                 .unwrap_or(Moment::from_millis(u64::MAX));
             exchange.send_until(turn.now, end);
-            let client = holding.grant.terms.address;
+            let client = holding.grant.terms.ipv4.address;
             let request = Request {
                 client,
                 ..blank(Kind::Request, exchange.xid, exchange.secs())

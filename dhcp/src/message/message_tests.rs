@@ -139,17 +139,17 @@ fn all_options_are_read() {
         &[114, 20],
         b"https://example.org/",
     ]);
-    assert_eq!(terms.routers, [ip("192.0.2.1"), ip("192.0.2.2")]);
-    assert_eq!(terms.routes, ["10.0.0.0/8,192.0.2.9".parse().unwrap()]);
+    assert_eq!(terms.ipv4.routers, [ip("192.0.2.1"), ip("192.0.2.2")]);
+    assert_eq!(terms.ipv4.routes, ["10.0.0.0/8,192.0.2.9".parse().unwrap()]);
     assert_eq!(
-        (terms.dns, terms.ntp),
+        (terms.ipv4.dns, terms.ipv4.ntp),
         (vec![ip("192.0.2.53")], vec![ip("192.0.2.123")])
     );
-    assert_eq!((terms.prefix, terms.mtu), (24, Some(1400)));
-    assert_eq!(terms.domain.as_deref(), Some("example.org"));
-    assert_eq!(terms.hostname.as_deref(), Some("pi"));
+    assert_eq!((terms.ipv4.prefix, terms.ipv4.mtu), (24, Some(1400)));
+    assert_eq!(terms.ipv4.domain.as_deref(), Some("example.org"));
+    assert_eq!(terms.ipv4.hostname.as_deref(), Some("pi"));
     assert_eq!(
-        terms.captive_portal.as_deref(),
+        terms.ipv4.captive_portal.as_deref(),
         Some("https://example.org/")
     );
     assert_eq!(terms.lease, Some(Duration::from_secs(3600)));
@@ -166,10 +166,10 @@ fn all_options_are_read() {
 fn what_a_server_forgets_is_assumed() {
     let terms = ack(&[]);
     assert_eq!(
-        (terms.prefix, terms.lease),
+        (terms.ipv4.prefix, terms.lease),
         (24, Some(terms::DEFAULT_LEASE))
     );
-    assert_eq!(terms.broadcast, Some(ip("192.0.2.255")));
+    assert_eq!(terms.ipv4.broadcast, Some(ip("192.0.2.255")));
     assert_eq!(ack(&[&[51, 4, 255, 255, 255, 255]]).lease, None);
 }
 
@@ -182,18 +182,21 @@ fn option_121_displaces_3_and_33() {
     let bytes = reply(5, &[&old, &classless]);
     // The last four octets of option 121 are no whole route, so the option is unsound and 3 stands.
     assert_eq!(
-        terms_of(&bytes, ClasslessRoutes::Accept).routers,
+        terms_of(&bytes, ClasslessRoutes::Accept).ipv4.routers,
         [ip("192.0.2.1")]
     );
     let classless = [121, 12, 0, 192, 0, 2, 254, 10, 172, 17, 192, 0, 2, 9];
     let bytes = reply(5, &[&old, &classless]);
     let terms = terms_of(&bytes, ClasslessRoutes::Accept);
-    assert_eq!(terms.routers, [ip("192.0.2.254")]);
+    assert_eq!(terms.ipv4.routers, [ip("192.0.2.254")]);
     // The host bits of 172.17/10 are cleared.
-    assert_eq!(terms.routes, ["172.0.0.0/10,192.0.2.9".parse().unwrap()]);
+    assert_eq!(
+        terms.ipv4.routes,
+        ["172.0.0.0/10,192.0.2.9".parse().unwrap()]
+    );
     let terms = terms_of(&bytes, ClasslessRoutes::Ignore);
-    assert_eq!(terms.routers, [ip("192.0.2.1")]);
-    assert_eq!(terms.routes, ["10.0.0.0/8,192.0.2.8".parse().unwrap()]);
+    assert_eq!(terms.ipv4.routers, [ip("192.0.2.1")]);
+    assert_eq!(terms.ipv4.routes, ["10.0.0.0/8,192.0.2.8".parse().unwrap()]);
 }
 
 #[test]
@@ -213,8 +216,8 @@ fn parts_are_joined_wherever_they_stand() {
     bytes[115..118].copy_from_slice(&[2, 1, 255]);
     bytes[44..51].copy_from_slice(&[15, 4, b'.', b'o', b'r', b'g', 255]);
     let terms = terms_of(&bytes, ClasslessRoutes::Accept);
-    assert_eq!(terms.domain.as_deref(), Some("example.org"));
-    assert_eq!(terms.routers, [ip("192.0.2.1")]);
+    assert_eq!(terms.ipv4.domain.as_deref(), Some("example.org"));
+    assert_eq!(terms.ipv4.routers, [ip("192.0.2.1")]);
 }
 
 #[test]
@@ -224,14 +227,14 @@ fn long_options_are_joined() {
         servers.extend([6, 252]);
         servers.extend((0..63).flat_map(|n| [192, 0, part + 2, n + 1]));
     }
-    assert_eq!(ack(&[&servers]).dns.len(), MOST);
+    assert_eq!(ack(&[&servers]).ipv4.dns.len(), MOST);
 }
 
 #[test]
 fn search_lists_are_read_and_loops_are_not_followed() {
     let search = |payload: &[u8]| {
         let head = [119, u8::try_from(payload.len()).unwrap()];
-        ack(&[&head, payload]).search
+        ack(&[&head, payload]).ipv4.search
     };
     let good = b"\x03eng\x07example\x03org\x00\x05sales\xc0\x04";
     assert_eq!(search(good), ["eng.example.org", "sales.example.org"]);
@@ -246,8 +249,8 @@ fn search_lists_are_read_and_loops_are_not_followed() {
 #[test]
 fn a_list_in_option_15_becomes_the_search_list() {
     let terms = ack(&[&[15, 11], b"a.org b.org"]);
-    assert_eq!(terms.domain.as_deref(), Some("a.org"));
-    assert_eq!(terms.search, ["a.org", "b.org"]);
+    assert_eq!(terms.ipv4.domain.as_deref(), Some("a.org"));
+    assert_eq!(terms.ipv4.search, ["a.org", "b.org"]);
 }
 
 #[test]
@@ -263,9 +266,14 @@ fn unsound_options_count_as_absent() {
         &[121, 5, 33, 1, 2, 3, 4],
         &[42, 0],
     ]);
-    assert_eq!((terms.prefix, terms.mtu, terms.domain), (24, None, None));
-    assert!(terms.routers.is_empty() && terms.dns.is_empty() && terms.routes.is_empty());
-    assert_eq!((terms.t1, terms.ntp), (None, vec![]));
+    assert_eq!(
+        (terms.ipv4.prefix, terms.ipv4.mtu, terms.ipv4.domain),
+        (24, None, None)
+    );
+    assert!(
+        terms.ipv4.routers.is_empty() && terms.ipv4.dns.is_empty() && terms.ipv4.routes.is_empty()
+    );
+    assert_eq!((terms.t1, terms.ipv4.ntp), (None, vec![]));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dhcproto::Decoder;
 use dhcproto::v4::borrowed::DhcpOptionIterator;
-use gokrazy_core::lease::Route;
+use gokrazy_core::lease::{Ipv4, Route};
 
 use super::{ClasslessRoutes, FIXED, Rejection};
 use crate::names;
@@ -100,7 +100,7 @@ impl Options {
         }
         let (routers, routes) = self.routes(address, accept);
         let (domain, search) = self.names();
-        Ok(Terms {
+        let ipv4 = Ipv4 {
             address,
             prefix,
             broadcast: terms::broadcast_of(address, prefix, self.address(28)),
@@ -113,6 +113,9 @@ impl Options {
             mtu: self.mtu(),
             hostname: self.raw(12).and_then(names::domain),
             captive_portal: self.raw(114).and_then(names::uri),
+        };
+        Ok(Terms {
+            ipv4,
             server,
             lease,
             t1: self.seconds(58),

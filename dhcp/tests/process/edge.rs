@@ -285,7 +285,10 @@ fn fixed_settings_stand_in_place_of_a_lease() {
     eventually(5, "all of it again", complete);
     net.ip("-6 route del default dev veth0");
     eventually(5, "the IPv6 route again", complete);
-    assert!(server.next(300).is_none(), "a server was asked");
+    net.server_ip("link set dhsrv0 down");
+    net.server_ip("link set dhsrv0 up");
+    eventually(5, "all of it after a loss of carrier", complete);
+    assert!(server.next(1500).is_none(), "a server was asked");
     client.terminate();
     assert!(!net.has("192.0.2.5") && net.ip("-6 route show default").is_empty());
     assert!(net.ip("link show dev veth0").contains("mtu 1500"));

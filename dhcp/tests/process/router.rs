@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use crate::common::{Net, eventually};
+use crate::common::{Net, eventually, lease, run};
 
 const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x99);
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -77,6 +77,48 @@ fn name_servers_of_routers_hold_for_their_lifetimes() {
     });
     send(0);
     eventually(2, "its withdrawal", || read().is_none());
+}
+
+/// A prefix for the hosts' own addresses, with its lifetime.
+fn prefix(lifetime: u32) -> Vec<u8> {
+    let mut option = vec![3, 4, 64, 0xc0];
+    option.extend([lifetime.to_be_bytes(), lifetime.to_be_bytes(), [0; 4]].concat());
+    option.extend("2001:db8:1::".parse::<Ipv6Addr>().unwrap().octets());
+    option
+}
+
+#[test]
+fn addresses_from_routers_are_published_beside_a_lease_and_without_one() {
+    let net = Net::new();
+    let server = net.server();
+    let told = net.folder.join("told");
+    let command = format!("echo $reason $method $addresses6 >> {}", told.display());
+    let mut client = net.client(&["--conflict-check", "off", "--on-change", &command]);
+    wait_for_link_local(&net);
+    server.send_ipv6(&advertisement(0, &[prefix(1000), rdnss(1000)].concat()));
+    let read = || net.published("net/veth0").unwrap_or_default();
+    eventually(10, "the file without a lease", || {
+        read().contains("method=ipv6\naddresses6=2001:db8:1:")
+    });
+    // A shell reads it, and nothing in it runs.
+    let path = net.folder.join("run/net/veth0");
+    let script = format!(". {} && echo $addresses6 $dns6", path.display());
+    let shown = run("sh", &["-euc", &script]);
+    assert!(shown.contains("/64 2001:db8::53\n"), "{shown}");
+    while server.next(1).is_some() {}
+    client.signal(nix::sys::signal::Signal::SIGUSR1);
+    server.serve(&[&lease(3600)]);
+    eventually(5, "the lease beside it", || {
+        let text = read();
+        text.contains("address=192.0.2.17\n") && text.contains("addresses6=2001:db8:1:")
+    });
+    net.ip("-6 addr flush dev veth0 scope global");
+    eventually(5, "the address's end", || !read().contains("addresses6"));
+    client.terminate();
+    assert!(net.published("net/veth0").is_none());
+    let told = std::fs::read_to_string(told).unwrap();
+    assert!(told.starts_with("ipv6 ipv6 2001:db8:1:"), "{told}");
+    assert!(told.ends_with("\nipv6 dhcp\nstopped\n"), "{told}");
 }
 
 #[test]

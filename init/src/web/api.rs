@@ -164,8 +164,9 @@ struct NetworkBody<'a> {
 struct LeaseBody<'a> {
     interface: &'a str,
     method: &'a str,
-    address: String,
-    prefix: u8,
+    address: Option<String>,
+    prefix: Option<u8>,
+    addresses6: Vec<String>,
     routers: Vec<String>,
     dns: Vec<String>,
     domain: Option<&'a str>,
@@ -185,16 +186,23 @@ async fn network(State(app): State<Arc<App>>) -> Response {
     })
 }
 
+fn texts<'a, T: ToString + 'a>(list: impl IntoIterator<Item = &'a T>) -> Vec<String> {
+    list.into_iter().map(ToString::to_string).collect()
+}
+
 fn lease(lease: &Lease) -> LeaseBody<'_> {
-    let texts = |list: &[std::net::Ipv4Addr]| list.iter().map(ToString::to_string).collect();
+    let ipv4 = lease.ipv4.as_ref();
+    let mut dns = texts(ipv4.iter().flat_map(|ipv4| &ipv4.dns));
+    dns.extend(texts(&lease.dns6));
     LeaseBody {
         interface: &lease.interface,
         method: lease.method.as_str(),
-        address: lease.address.to_string(),
-        prefix: lease.prefix,
-        routers: texts(&lease.routers),
-        dns: texts(&lease.dns),
-        domain: lease.domain.as_deref(),
+        address: ipv4.map(|ipv4| ipv4.address.to_string()),
+        prefix: ipv4.map(|ipv4| ipv4.prefix),
+        addresses6: texts(&lease.addresses6),
+        routers: texts(ipv4.iter().flat_map(|ipv4| &ipv4.routers)),
+        dns,
+        domain: ipv4.and_then(|ipv4| ipv4.domain.as_deref()),
         server: lease.server.map(|server| server.to_string()),
         acquired_at: lease.acquired_at,
         renew_at: lease.renew_at,

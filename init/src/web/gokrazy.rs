@@ -94,7 +94,9 @@ struct Clock<'a> {
 struct Lease<'a> {
     interface: &'a str,
     method: &'static str,
+    /// Empty without IPv4.
     address: String,
+    addresses6: Vec<String>,
     routers: Vec<String>,
     #[serde(rename = "DNS")]
     dns: Vec<String>,
@@ -105,16 +107,26 @@ struct Lease<'a> {
     expires_at: Option<u64>,
 }
 
+fn words<'a, T: ToString + 'a>(list: impl IntoIterator<Item = &'a T>) -> Vec<String> {
+    list.into_iter().map(ToString::to_string).collect()
+}
+
 impl<'a> From<&'a lease::Lease> for Lease<'a> {
     fn from(lease: &'a lease::Lease) -> Self {
-        let words = |list: &[Ipv4Addr]| list.iter().map(ToString::to_string).collect();
+        let ipv4 = lease.ipv4.as_ref();
+        let servers = |list: Option<&Vec<Ipv4Addr>>| words(list.into_iter().flatten());
+        let mut dns = servers(ipv4.map(|ipv4| &ipv4.dns));
+        dns.extend(words(&lease.dns6));
         Self {
             interface: &lease.interface,
             method: lease.method.as_str(),
-            address: format!("{}/{}", lease.address, lease.prefix),
-            routers: words(&lease.routers),
-            dns: words(&lease.dns),
-            ntp: words(&lease.ntp),
+            address: ipv4
+                .map(|ipv4| format!("{}/{}", ipv4.address, ipv4.prefix))
+                .unwrap_or_default(),
+            addresses6: words(&lease.addresses6),
+            routers: servers(ipv4.map(|ipv4| &ipv4.routers)),
+            dns,
+            ntp: servers(ipv4.map(|ipv4| &ipv4.ntp)),
             server: lease.server.map(|server| server.to_string()),
             acquired_at: lease.acquired_at,
             expires_at: lease.expires_at,

@@ -192,10 +192,14 @@ fn interface(lease: &Lease, uptime: Option<Duration>) -> Markup {
     html! {
         h3 { (lease.interface) " " span.sub.inline { (lease.method) } }
         dl {
-            dt { "Address" } dd { code { (lease.address) "/" (lease.prefix) } }
-            @if !lease.routers.is_empty() { dt { "Router" } dd { (list(&lease.routers)) } }
-            @if !lease.dns.is_empty() { dt { "DNS" } dd { (list(&lease.dns)) } }
-            @if let Some(domain) = &lease.domain { dt { "Domain" } dd { (domain) } }
+            @if let Some(ipv4) = &lease.ipv4 {
+                dt { "Address" } dd { code { (ipv4.address) "/" (ipv4.prefix) } }
+                @if !ipv4.routers.is_empty() { dt { "Router" } dd { (list(&ipv4.routers)) } }
+                @if !ipv4.dns.is_empty() { dt { "DNS" } dd { (list(&ipv4.dns)) } }
+                @if let Some(domain) = &ipv4.domain { dt { "Domain" } dd { (domain) } }
+            }
+            @if !lease.addresses6.is_empty() { dt { "IPv6" } dd { (list(&lease.addresses6)) } }
+            @if !lease.dns6.is_empty() { dt { "IPv6 DNS" } dd { (list(&lease.dns6)) } }
             @if let Some(end) = until(lease.expires_at) {
                 dt { "Lease" }
                 dd {
