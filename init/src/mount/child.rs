@@ -61,7 +61,8 @@ pub fn attempt(wanted: &Mount, modules: Option<&Path>) -> Outcome {
         .to_string();
     let Some(kind) = wanted.kind.clone().or(kind) else {
         return Outcome::Failed(format!(
-            "/dev/{name} holds no file system that is known here: name it with `type`"
+            "{} holds no file system that is known here: name it with `type`",
+            node.display()
         ));
     };
     if let Some(folder) = modules {
@@ -77,9 +78,14 @@ pub fn attempt(wanted: &Mount, modules: Option<&Path>) -> Outcome {
     ) {
         Ok(()) => Outcome::Mounted(name),
         Err(Errno::ENODEV) => Outcome::Failed(format!(
-            "/dev/{name}: this kernel knows no {kind}: name its module in `modules`"
+            "{}: this kernel knows no {kind}: name its module in `modules`",
+            node.display()
         )),
-        Err(errno) => Outcome::Failed(format!("/dev/{name} as {kind}: {}", io::Error::from(errno))),
+        Err(errno) => Outcome::Failed(format!(
+            "{} as {kind}: {}",
+            node.display(),
+            io::Error::from(errno)
+        )),
     }
 }
 

@@ -59,7 +59,7 @@ impl FromStr for Source {
             Some(("PARTUUID", id)) if !id.is_empty() => Ok(Self::PartUuid(id.to_ascii_lowercase())),
             Some(("UUID", id)) if !id.is_empty() => Ok(Self::Uuid(id.to_owned())),
             Some(("LABEL", label)) if !label.is_empty() => Ok(Self::Label(label.to_owned())),
-            _ if text.starts_with("/dev/") => Ok(Self::Device(text.into())),
+            _ if Path::new(text).starts_with(paths::DEV) => Ok(Self::Device(text.into())),
             _ => Err(format!(
                 "`{text}` names no disk: use PARTUUID=…, UUID=…, LABEL=… or a path below /dev"
             )),
