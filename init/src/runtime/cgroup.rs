@@ -17,7 +17,6 @@ use crate::service::Limits;
 #[derive(Debug)]
 pub struct Root {
     folder: PathBuf,
-    controllers: Vec<String>,
 }
 
 /// The group of one service.
@@ -50,23 +49,26 @@ impl Root {
             }
             Ok(()) | Err(_) => {}
         }
-        let mut root = Self {
-            folder,
-            controllers: Vec::new(),
-        };
+        let root = Self { folder };
         root.enable(&parent);
         Ok(root)
     }
 
     /// Turns on what controllers there are; without them there are groups, and no limits.
-    fn enable(&mut self, parent: &Path) {
-        for controller in WANTED {
-            let line = format!("+{controller}");
-            let above = put(&parent.join("cgroup.subtree_control"), &line);
-            if above.is_ok() && put(&self.folder.join("cgroup.subtree_control"), &line).is_ok() {
-                self.controllers.push(controller.to_owned());
+    ///
+    /// All at once where there are all: each write costs the kernel a wait for every processor.
+    fn enable(&self, parent: &Path) {
+        if !self.turn_on(parent, &WANTED) {
+            for controller in WANTED {
+                self.turn_on(parent, &[controller]);
             }
         }
+    }
+
+    fn turn_on(&self, parent: &Path, controllers: &[&str]) -> bool {
+        let line = format!("+{}", controllers.join(" +"));
+        let mut folders = [parent, &self.folder].into_iter();
+        folders.all(|folder| put(&folder.join("cgroup.subtree_control"), &line).is_ok())
     }
 
     /// Makes the group of a service, with its limits; returns also the limits that cannot be held, for people.

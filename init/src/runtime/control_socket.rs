@@ -93,11 +93,14 @@ impl ControlSocket {
         self.path.exists()
     }
 
-    /// Takes in one client that waits at the door; returns it, and the client that lost its place to it.
+    /// The client that loses its place to the next one.
+    pub fn oldest_if_full(&self) -> Option<u32> {
+        let oldest = self.clients.front().map(|client| client.id);
+        oldest.filter(|_| self.clients.len() >= MAX_CLIENTS)
+    }
+
+    /// Takes in one client that waits at the door.
     pub fn accept(&mut self) -> Option<&Client> {
-        if self.clients.len() >= MAX_CLIENTS {
-            self.clients.pop_front();
-        }
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let Ok(socket) = accept4(&self.listener, flags) else {
             self.turn_away();
@@ -129,21 +132,25 @@ impl ControlSocket {
         }
     }
 
-    /// Replies to a client; one that has no room for a reply is dropped.
-    pub fn reply(&mut self, id: u32, reply: &Reply) {
+    /// Replies to a client; says whether it had room for the reply.
+    pub fn reply(&self, id: u32, reply: &Reply) -> bool {
         let sent = self
             .clients
             .iter()
             .find(|client| client.id == id)
             .map(|client| passing::send(client.socket.as_fd(), reply.render().as_bytes(), &[]));
-        if matches!(sent, Some(Err(_))) {
-            self.drop_client(id);
-        }
+        matches!(sent, Some(Ok(())))
     }
 
-    /// Closes a client's connection.
-    pub fn drop_client(&mut self, id: u32) {
-        self.clients.retain(|client| client.id != id);
+    /// Takes away the connection of whichever client is left, to be closed.
+    pub fn take_any_client(&mut self) -> Option<Client> {
+        self.clients.pop_front()
+    }
+
+    /// Takes a client's connection away, to be closed.
+    pub fn take_client(&mut self, id: u32) -> Option<Client> {
+        let index = self.clients.iter().position(|client| client.id == id)?;
+        self.clients.remove(index)
     }
 }
 

@@ -281,6 +281,7 @@ impl Runtime {
         if service.role != Role::LogKeeper {
             return Ok(None);
         }
+        self.close_log_link();
         let slots = (0..)
             .zip(&self.slots)
             .filter(|(_, slot)| slot.pipes.is_some());
@@ -312,6 +313,7 @@ impl Runtime {
                     .slots
                     .get(index)
                     .is_some_and(|slot| slot.start_error.is_some());
+                self.queue.remove(&report);
                 if !failed {
                     self.feed(index, Event::Executed);
                 }
@@ -325,7 +327,7 @@ impl Runtime {
                 self.keep_report(index, report);
             }
             Err(Errno::EINTR | Errno::EAGAIN) => self.keep_report(index, report),
-            Err(_) => {}
+            Err(_) => self.queue.remove(&report),
         }
     }
 

@@ -78,7 +78,7 @@ impl Queue {
         })
     }
 
-    /// Listens to a descriptor until it is closed.
+    /// Listens to a descriptor until [`Self::remove`].
     ///
     /// # Errors
     /// `ENOMEM` or `ENOSPC`.
@@ -86,6 +86,15 @@ impl Queue {
         Ok(self
             .epoll
             .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source.encode()))?)
+    }
+
+    /// Listens to a descriptor no longer; to be called before it is closed.
+    ///
+    /// Closing alone does not end it: a child that has not come to its program yet holds a copy, and until then each
+    /// wait would end at once with what nobody can take.
+    pub fn remove(&self, fd: impl AsFd) {
+        // It fails only for one that was not added.
+        let _ = self.epoll.delete(fd);
     }
 
     /// Listens for room in a descriptor, or no longer.
@@ -130,6 +139,21 @@ fn timeout(limit: Option<Duration>) -> EpollTimeout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_removed_wakes_nobody_though_a_child_holds_a_copy_of_it() {
+        let queue = Queue::new().unwrap();
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let of_a_child = reader.try_clone().unwrap();
+        queue.add(&reader, Source::Report(0)).unwrap();
+        drop(writer);
+        let now = Some(Duration::ZERO);
+        assert_eq!(queue.wait(now), [Source::Report(0)]);
+        queue.remove(&reader);
+        drop(reader);
+        assert_eq!(queue.wait(now), []);
+        drop(of_a_child);
+    }
 
     #[test]
     fn a_source_survives_its_number() {

@@ -47,21 +47,47 @@ impl Runtime {
     pub(super) fn listen_where_found(&mut self) {
         let is_there = self.control.as_ref().is_some_and(ControlSocket::is_there);
         if !is_there {
-            self.control = None;
+            self.close_control();
             self.listen_again = None;
             self.listen();
         }
     }
 
+    fn close_control(&mut self) {
+        if let Some(mut control) = self.control.take() {
+            self.queue.remove(control.fd());
+            while let Some(client) = control.take_any_client() {
+                self.queue.remove(client.fd());
+            }
+        }
+    }
+
     pub(super) fn on_connection(&mut self) {
+        let oldest = self
+            .control
+            .as_ref()
+            .and_then(ControlSocket::oldest_if_full);
+        if let Some(id) = oldest {
+            self.drop_client(id);
+        }
         let Some(control) = &mut self.control else {
             return;
         };
         if let Some(client) = control.accept() {
             let id = client.id;
             if self.queue.add(client.fd(), Source::Client(id)).is_err() {
-                control.drop_client(id);
+                drop(control.take_client(id));
             }
+        }
+    }
+
+    fn drop_client(&mut self, id: u32) {
+        let client = self
+            .control
+            .as_mut()
+            .and_then(|control| control.take_client(id));
+        if let Some(client) = client {
+            self.queue.remove(client.fd());
         }
     }
 
@@ -72,17 +98,17 @@ impl Runtime {
             .map_or(Received::Gone, |control| control.receive(id));
         let reply = match received {
             Received::Nothing => return,
-            Received::Gone => {
-                if let Some(control) = &mut self.control {
-                    control.drop_client(id);
-                }
-                return;
-            }
+            Received::Gone => return self.drop_client(id),
             Received::Refused(refusal) => Reply::Refused(refusal),
             Received::Request(request) => self.on_request(&request),
         };
-        if let Some(control) = &mut self.control {
-            control.reply(id, &reply);
+        let replied = self
+            .control
+            .as_ref()
+            .is_some_and(|control| control.reply(id, &reply));
+        // One that has no room for a reply does not read them.
+        if !replied {
+            self.drop_client(id);
         }
     }
 

@@ -53,9 +53,16 @@ impl Runtime {
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         };
         if gone {
-            self.log_link.close();
+            self.close_log_link();
         }
         self.hand_over_logs();
+    }
+
+    pub(super) fn close_log_link(&mut self) {
+        if let Some(socket) = self.log_link.socket() {
+            self.queue.remove(socket);
+        }
+        self.log_link.close();
     }
 
     /// Hands logd the pipes that it has not got yet, as many as it takes now.
@@ -68,7 +75,7 @@ impl Runtime {
                     break;
                 }
                 // Gone: the next logd is handed everything.
-                Err(error) if is_gone(&error) => self.log_link.close(),
+                Err(error) if is_gone(&error) => self.close_log_link(),
                 Ok(()) | Err(_) => self.log_link.done(),
             }
         }

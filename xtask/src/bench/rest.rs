@@ -25,7 +25,7 @@ const STARTS: usize = 9;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Time from init's start to the page and to a lease.
+/// Time from init's exec to the page and to a lease.
 pub(super) fn start(stand: &Stand, table: &mut Table) -> Result<()> {
     let (mut pages, mut leases) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {

@@ -32,8 +32,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// How often we look; the error of the measurement.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// What init is started behind: no right to the clock or to a reboot, and namespaces of its own.
-const LAUNCHER: [&str; 8] = [
+/// What init is started behind: no right to the clock or to a reboot, namespaces of its own, and a run folder in
+/// memory as on a device.
+///
+/// Told the run folder, the log and init's command, it says when all is ready, and waits for a line.
+const LAUNCHER: [&str; 11] = [
     "--bounding-set",
     "-sys_time,-sys_boot",
     "unshare",
@@ -42,6 +45,9 @@ const LAUNCHER: [&str; 8] = [
     "--mount",
     "--mount-proc",
     "--kill-child",
+    "sh",
+    "-ec",
+    "mount -t tmpfs tmpfs \"$0\"; log=\"$1\"; shift; echo ready; read go; exec \"$@\" </dev/null >>\"$log\" 2>&1",
 ];
 
 /// What a run needs, made once.
@@ -54,6 +60,7 @@ pub(super) struct Stand {
 /// The system while it runs; dropped, it is gone.
 pub(super) struct Running {
     launcher: Child,
+    /// Since init's exec.
     started: Stopwatch,
     run_dir: PathBuf,
 }
@@ -93,14 +100,11 @@ impl Stand {
         self.write_table(&state, &table)?;
         let init = self.programs.join("init");
         self.lan.at_the_plug(move || {
-            let log = fs::File::options()
-                .create(true)
-                .append(true)
-                .open(state.join("init.log"));
-            let log = log.context("open init's log")?;
             let mut command = Command::new("setpriv");
             command
                 .args(LAUNCHER)
+                .arg(&run_dir)
+                .arg(state.join("init.log"))
                 .arg(&init)
                 .arg("--no-boot")
                 .arg("--services")
@@ -110,17 +114,15 @@ impl Stand {
                 .arg(&run_dir)
                 .arg("--home-dir")
                 .arg(state.join("home"));
-            command
-                .stdin(Stdio::null())
-                .stdout(log.try_clone().context("share a log")?)
-                .stderr(log);
-            let started = Stopwatch::start();
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
             let launcher = command.spawn().context("start init in namespaces")?;
-            Ok(Running {
+            let mut running = Running {
                 launcher,
-                started,
+                started: Stopwatch::start(),
                 run_dir,
-            })
+            };
+            running.begin().context("start init in namespaces")?;
+            Ok(running)
         })
     }
 
@@ -136,7 +138,7 @@ impl Stand {
 
     /// Time from the start to a configured lease.
     pub(super) fn lease_after(&self, running: &Running) -> Result<Duration> {
-        let lease = running.run_dir.join(paths::NET_DIR).join("eth0");
+        let lease = running.run_dir()?.join(paths::NET_DIR).join("eth0");
         let found = clock::poll(LIMIT, PAUSE, || lease.exists().then_some(()));
         found.with_context(|| format!("a lease in {}", lease.display()))?;
         Ok(running.started.elapsed())
@@ -199,6 +201,27 @@ impl Stand {
 }
 
 impl Running {
+    /// Lets init be executed, once all that stands before it is done.
+    fn begin(&mut self) -> Result<()> {
+        let mut ready = [0; 6];
+        let output = self.launcher.stdout.as_mut().context("its output")?;
+        output
+            .read_exact(&mut ready)
+            .context("wait until it is ready")?;
+        let input = self.launcher.stdin.as_mut().context("its input")?;
+        self.started = Stopwatch::start();
+        input.write_all(b"go\n").context("let it go")
+    }
+
+    /// The run folder, which lies in a file system that only the system itself has mounted.
+    fn run_dir(&self) -> Result<PathBuf> {
+        let init = *self.processes().first().context("init has ended")?;
+        let inside = self.run_dir.strip_prefix("/").context("an absolute path")?;
+        Ok(Path::new(paths::PROC)
+            .join(format!("{init}/root"))
+            .join(inside))
+    }
+
     /// Process ids of init and all that it started.
     pub(super) fn processes(&self) -> Vec<u32> {
         let parents = parents();
@@ -224,11 +247,17 @@ impl Drop for Running {
         reason = "xtask is no supervisor: nobody else reaps this child"
     )]
     fn drop(&mut self) {
+        // Found while the launcher still leads to them; until the last is gone, they write files of this run.
+        let processes = self.processes();
         // Both fail only if it is gone already; with it goes init, and with init its namespace.
         let _ = self.launcher.kill();
         let _ = self.launcher.wait();
         let _ = clock::poll(LIMIT, Duration::from_millis(10), || {
-            self.processes().is_empty().then_some(())
+            let living = parents();
+            processes
+                .iter()
+                .all(|id| !living.contains_key(id))
+                .then_some(())
         });
     }
 }
