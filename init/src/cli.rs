@@ -180,8 +180,8 @@ pub fn logd() -> ExitCode {
 
 fn keep(args: &LogdArgs) -> std::io::Result<()> {
     let folders = Folders {
-        volatile: args.log_dir.clone(),
-        persistent: args.persistent_dir.clone(),
+        volatile: args.log_dir.as_path().into(),
+        persistent: args.persistent_dir.as_deref().map(Into::into),
     };
     let init = args.socket_fd.map(passing::inherited).transpose()?;
     let alone = init.is_none();

@@ -92,30 +92,32 @@ fn temporary_path(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// What an interrupted attempt left behind, or somebody who may write beside the target has planted; a folder with
+/// something in it stays an error.
+fn remove_leftover(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => fs::remove_dir(path),
+        result => result,
+    }
+}
+
 fn write_temporary(
     path: &Path,
     bytes: &[u8],
     mode: u32,
     durability: Durability,
 ) -> Result<(), ReplaceError> {
-    // A leftover of an interrupted attempt goes first, so that O_EXCL keeps us from writing through a planted link.
-    let removed = match fs::remove_file(path) {
-        // Whoever may write beside the target may have planted a folder; one with something in it stays an error.
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => fs::remove_dir(path),
-        result => result,
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("remove", path, error));
+    // O_EXCL keeps us from writing through a planted link.
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(mode);
+    let mut file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            remove_leftover(path).map_err(|source| failed("remove", path, source))?;
+            options.open(path)
         }
-        Ok(()) | Err(_) => {}
+        opened => opened,
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .map_err(|source| failed("create", path, source))?;
+    .map_err(|source| failed("create", path, source))?;
     file.write_all(bytes)
         .map_err(|source| failed("write", path, source))?;
     // The umask has narrowed `mode` at creation.

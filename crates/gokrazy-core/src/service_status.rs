@@ -1,5 +1,6 @@
 //! The state of a service, as init publishes it under `<run-dir>/service/<name>`; pure.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -113,7 +114,7 @@ pub struct Change {
     /// The state that was entered.
     pub state: State,
     /// Why, for people: `ready`, `asked to stop`, `exit status 1` …
-    pub why: String,
+    pub why: Cow<'static, str>,
 }
 
 impl fmt::Display for Change {
@@ -131,7 +132,7 @@ impl FromStr for Change {
         Ok(Self {
             at_ms: word()?.parse().map_err(|_| ())?,
             state: word()?.parse()?,
-            why: word()?.to_owned(),
+            why: word()?.to_owned().into(),
         })
     }
 }

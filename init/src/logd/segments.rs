@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use gokrazy_core::log_record::{Stream, Times, prefix};
 
@@ -23,7 +24,10 @@ const BUFFER_KEPT: usize = 0;
 /// A log.
 #[derive(Debug)]
 pub struct Log {
-    folder: PathBuf,
+    /// Folder of all logs.
+    above: Rc<Path>,
+    /// Its own folder in there.
+    name: Rc<str>,
     limit: u64,
     /// Numbers and sizes of the segments, oldest first; the last one is written to.
     segments: VecDeque<(u64, u64)>,
@@ -34,9 +38,9 @@ pub struct Log {
 }
 
 impl Log {
-    /// A log of at most `limit` bytes in `folder`, going on behind what is there.
-    pub fn open(folder: &Path, limit: u64) -> Self {
-        let mut segments: Vec<(u64, u64)> = fs::read_dir(folder)
+    /// A log of at most `limit` bytes in the folder `name` of `above`, going on behind what is there.
+    pub fn open(above: Rc<Path>, name: Rc<str>, limit: u64) -> Self {
+        let mut segments: Vec<(u64, u64)> = fs::read_dir(above.join(&*name))
             .into_iter()
             .flatten()
             .flatten()
@@ -44,7 +48,8 @@ impl Log {
             .collect();
         segments.sort_unstable();
         Self {
-            folder: folder.to_owned(),
+            above,
+            name,
             limit: limit.max(SMALLEST),
             segments: segments.into(),
             buffer: Vec::new(),
@@ -95,7 +100,11 @@ impl Log {
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        self.folder.join(format!("{number:010}.log"))
+        self.folder().join(format!("{number:010}.log"))
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.above.join(&*self.name)
     }
 
     /// Writes what has been taken in; what finds no room on the disk is counted and lost.
@@ -140,7 +149,7 @@ impl Log {
                 DirBuilder::new()
                     .recursive(true)
                     .mode(0o750)
-                    .create(&self.folder)?;
+                    .create(self.folder())?;
                 open()?
             }
             other => other?,
@@ -178,6 +187,14 @@ fn bytes(length: usize) -> u64 {
 mod tests {
     use super::*;
 
+    fn log(folder: &Path, limit: u64) -> Log {
+        Log::open(
+            folder.parent().unwrap().into(),
+            folder.file_name().unwrap().to_str().unwrap().into(),
+            limit,
+        )
+    }
+
     fn folder(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("gokrazy-logd-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
@@ -201,7 +218,7 @@ mod tests {
     fn a_log_keeps_to_its_bound_and_keeps_the_newest() {
         let folder = folder("bound");
         let limit = 32 * 1024;
-        let mut log = Log::open(&folder, limit);
+        let mut log = log(&folder, limit);
         for line in 0..20_000 {
             log.put(b"", format!("line {line}").as_bytes());
         }
@@ -216,7 +233,7 @@ mod tests {
     fn a_new_keeper_goes_on_behind_the_old_one() {
         let folder = folder("again");
         for run in 0..3 {
-            let mut log = Log::open(&folder, SMALLEST);
+            let mut log = log(&folder, SMALLEST);
             log.put(b"", format!("run {run}").as_bytes());
             log.flush();
         }
@@ -226,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_cannot_be_made_loses_lines_and_counts_them() {
-        let mut log = Log::open(Path::new("/proc/none"), SMALLEST);
+        let mut log = log(Path::new("/proc/none"), SMALLEST);
         log.put(b"", b"gone");
         log.flush();
         log.confess(Times {

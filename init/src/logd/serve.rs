@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::rc::Rc;
 
 use gokrazy_core::keyvalue::Document;
 use gokrazy_core::log_record::{Stream, Times};
@@ -37,9 +38,9 @@ const PER_TURN: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Folders {
     /// Until the next boot.
-    pub volatile: PathBuf,
+    pub volatile: Rc<Path>,
     /// Over boots, for services that ask for it.
-    pub persistent: Option<PathBuf>,
+    pub persistent: Option<Rc<Path>>,
 }
 
 /// What logd listens to, by the number in its event.
@@ -53,13 +54,14 @@ struct Input {
     fd: OwnedFd,
     lines: Lines,
     is_kernel: bool,
-    name: String,
+    name: Rc<str>,
 }
 
 /// The logs of one name.
 #[derive(Debug)]
 struct Keeper {
-    logs: Vec<Log>,
+    /// Boxed, since a growing list begins with room for four.
+    logs: Box<[Log]>,
 }
 
 /// Logd at work.
@@ -71,7 +73,8 @@ pub struct Server {
     init: Option<OwnedFd>,
     /// Boxed, since a map keeps room for twice what is in it.
     inputs: HashMap<u64, Box<Input>>,
-    keepers: HashMap<String, Keeper>,
+    /// By names that inputs and logs share.
+    keepers: HashMap<Rc<str>, Keeper>,
     next: u64,
     buffer: Vec<u8>,
 }
@@ -126,19 +129,23 @@ impl Server {
         fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
         self.epoll
             .add(&fd, EpollEvent::new(EpollFlags::EPOLLIN, self.next))?;
-        let is_kernel = stream == Stream::Kernel;
+        let name = match self.keepers.get_key_value(name) {
+            Some((name, _)) => Rc::clone(name),
+            None => {
+                let name: Rc<str> = name.into();
+                let keeper = Keeper::new(&self.folders, &name, limits);
+                self.keepers.insert(Rc::clone(&name), keeper);
+                name
+            }
+        };
         let input = Input {
             fd,
             lines: Lines::new(stream),
-            is_kernel,
-            name: name.to_owned(),
+            is_kernel: stream == Stream::Kernel,
+            name,
         };
         self.inputs.insert(self.next, Box::new(input));
         self.next = self.next.saturating_add(1);
-        if !self.keepers.contains_key(name) {
-            let keeper = Keeper::new(&self.folders, name, limits);
-            self.keepers.insert(name.to_owned(), keeper);
-        }
         Ok(())
     }
 
@@ -240,7 +247,7 @@ impl Server {
 
     /// A run is over: reads what it left, of which the last line may lack its end.
     fn finish(&mut self, name: &str) {
-        let of_it = self.inputs.iter().filter(|(_, input)| input.name == name);
+        let of_it = self.inputs.iter().filter(|(_, input)| &*input.name == name);
         let ids: Vec<u64> = of_it.map(|(id, _)| *id).collect();
         for id in ids {
             let drained = (0..FINAL_READS).any(|_| !self.read_some(id));
@@ -301,9 +308,9 @@ impl Input {
 }
 
 impl Keeper {
-    fn new(folders: &Folders, name: &str, (volatile, persistent): (u64, u64)) -> Self {
-        let open = |folder: &Path, limit| Log::open(&folder.join(name), limit);
-        let kept = folders.persistent.as_deref().filter(|_| persistent > 0);
+    fn new(folders: &Folders, name: &Rc<str>, (volatile, persistent): (u64, u64)) -> Self {
+        let open = |folder: &Rc<Path>, limit| Log::open(Rc::clone(folder), Rc::clone(name), limit);
+        let kept = folders.persistent.as_ref().filter(|_| persistent > 0);
         let logs = [
             Some(open(&folders.volatile, volatile)),
             kept.map(|folder| open(folder, persistent)),

@@ -34,6 +34,9 @@ use crate::supervise::registry::{Order, Registry};
 /// How long state files that could not be written wait for the next try: the run folder may be full.
 const PUBLISH_RETRY: Duration = Duration::from_secs(2);
 
+/// How long state files are written in a turn.
+const PUBLISH_PATIENCE: Duration = Duration::from_millis(1);
+
 /// The supervisor at work.
 #[derive(Debug)]
 pub struct Runtime {
@@ -144,15 +147,12 @@ impl Runtime {
         self.obey(orders);
         // Children that boot left to us and that ended before we listened for it.
         self.reap();
-        // Whoever can ask finds every service's state.
-        self.publish();
-        self.listen();
         // What ran once, reading flags and tables, makes up most of the program; waiting needs little of it.
         gokrazy_sys::memory::forget_code();
         while !self.registry.has_ended() {
             self.turn();
         }
-        self.publish();
+        self.publish(None);
         self.journal.info("all services have stopped");
         if self.options.mode == Mode::Guest
             && let Some(groups) = &self.groups
@@ -163,7 +163,6 @@ impl Runtime {
     }
 
     fn turn(&mut self) {
-        self.listen();
         self.look_at_conditions();
         let now = clock::boot();
         let orders = self.registry.on_time(now);
@@ -174,7 +173,11 @@ impl Runtime {
         if let Some(watchdog) = &mut self.devices.watchdog {
             watchdog.feed(now);
         }
-        self.publish();
+        self.publish(Some(PUBLISH_PATIENCE));
+        if !self.registry.has_changes() || self.publish_again.is_some() {
+            // Whoever can ask finds every service's state.
+            self.listen();
+        }
         self.keep_identities();
         self.hand_over_logs();
         if self.registry.has_ended() {
@@ -191,7 +194,9 @@ impl Runtime {
     fn deadline(&self) -> Option<Moment> {
         let watchdog = self.devices.watchdog.as_ref().and_then(Watchdog::deadline);
         let mounts = mounts::deadline(&self.mounts).filter(|_| !self.registry.is_ending());
+        let unpublished = self.registry.has_changes() && self.publish_again.is_none();
         let others = [
+            unpublished.then_some(Moment::ZERO),
             self.conditions.deadline(),
             self.publish_again,
             self.listen_again,
@@ -285,8 +290,11 @@ impl Runtime {
         }
     }
 
-    /// Brings the state files up to date; what cannot be written is tried again.
-    pub(super) fn publish(&mut self) {
+    /// Brings the state files up to date, or as many as can be in about `patience`; what cannot be written is tried
+    /// again.
+    ///
+    /// On a disk a file takes a thousand times as long as in memory, and what happens to services does not wait.
+    pub(super) fn publish(&mut self, patience: Option<Duration>) {
         let now = clock::boot();
         if self.publish_again.is_some_and(|moment| now < moment) {
             return;
@@ -318,8 +326,11 @@ impl Runtime {
                 self.publish_again = Some(now.saturating_add(PUBLISH_RETRY));
                 return;
             }
+            self.publish_again = None;
+            if patience.is_some_and(|patience| clock::boot().saturating_sub(now) > patience) {
+                return;
+            }
         }
-        self.publish_again = None;
     }
 
     pub(super) fn null(&self) -> std::os::fd::BorrowedFd<'_> {

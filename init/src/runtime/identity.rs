@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use gokrazy_core::atomic::{self, Durability};
 use gokrazy_core::{paths, users};
@@ -122,13 +123,17 @@ fn hash(name: &str) -> u32 {
 
 /// Whether this process may become a user: root may, of those that its user namespace knows (`user_namespaces(7)`).
 pub fn can_become(id: u32) -> bool {
-    let map = fs::read_to_string(paths::PROC_SELF_UID_MAP);
-    nix::unistd::geteuid().is_root() && map.map_or(true, |map| is_mapped(&map, id))
+    // Once for all: it is written before any program of the namespace runs.
+    static MAP: OnceLock<Option<String>> = OnceLock::new();
+    let map = MAP.get_or_init(|| fs::read_to_string(paths::PROC_SELF_UID_MAP).ok());
+    nix::unistd::geteuid().is_root() && map.as_ref().is_none_or(|map| is_mapped(map, id))
 }
 
 /// Whether groups may be set: not where an unprivileged user made the user namespace.
 pub fn can_set_groups() -> bool {
-    fs::read_to_string(paths::PROC_SELF_SETGROUPS).map_or(true, |word| word.trim() != "deny")
+    static ALLOWED: OnceLock<bool> = OnceLock::new();
+    let read = || fs::read_to_string(paths::PROC_SELF_SETGROUPS);
+    *ALLOWED.get_or_init(|| read().map_or(true, |word| word.trim() != "deny"))
 }
 
 /// Lines of the map: first id inside, first id outside, count.

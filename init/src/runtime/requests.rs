@@ -126,7 +126,7 @@ impl Runtime {
                     self.begin_end(*how, "a client asks for it");
                 }
                 // Whoever got an answer finds the state files up to date.
-                self.publish();
+                self.publish(None);
                 Reply::Done
             }
         }

@@ -193,6 +193,8 @@ impl Raw {
     fn service(self) -> Service {
         let mut service = Service::new(self.name.0, &[]);
         service.command = self.command;
+        // A thousand services keep no room for words that never come.
+        service.command.shrink_to_fit();
         service.env = self.env.into_iter().collect();
         service.wait_for = self.wait_for.into_iter().map(|wait| wait.0).collect();
         service.start = match self.start {

@@ -2,6 +2,7 @@
 
 mod ends;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -332,12 +333,12 @@ impl Machine {
         self.enter(phase, "reads its configuration anew", now);
     }
 
-    fn wait(&mut self, now: Moment, why: &str) -> Vec<Action> {
+    fn wait(&mut self, now: Moment, why: &'static str) -> Vec<Action> {
         self.enter(Phase::Waiting, why, now);
         vec![Action::CheckConditions]
     }
 
-    fn enter(&mut self, phase: Phase, why: &str, now: Moment) {
+    fn enter(&mut self, phase: Phase, why: impl Into<Cow<'static, str>>, now: Moment) {
         self.phase = phase;
         self.entered = now;
         if self.history.len() == HISTORY {
@@ -346,7 +347,7 @@ impl Machine {
         self.history.push_back(Change {
             at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             state: self.state(),
-            why: why.to_owned(),
+            why: why.into(),
         });
     }
 }

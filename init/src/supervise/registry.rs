@@ -374,6 +374,11 @@ impl Registry {
         Some(index)
     }
 
+    /// Whether a published state is out of date.
+    pub fn has_changes(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// Notes that a service's published state is out of date.
     pub fn mark_changed(&mut self, index: usize) {
         if let Some(entry) = self.entries.get_mut(index)

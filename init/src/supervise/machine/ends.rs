@@ -1,5 +1,6 @@
 //! How runs end: by themselves, by a deadline, by request; and what follows.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::Machine;
@@ -96,7 +97,7 @@ impl Machine {
                 let (pid, since) = (*pid, *since);
                 let ending = Ending::StartTimeout(self.policy.start_timeout);
                 let why = ending.to_string();
-                self.end(pid, since, Then::Fail(ending), &why, now)
+                self.end(pid, since, Then::Fail(ending), why, now)
             }
             Phase::Running { pid, since, .. } => {
                 let (pid, since) = (*pid, *since);
@@ -127,7 +128,7 @@ impl Machine {
     pub(super) fn hang(&mut self, pid: u32, since: Moment, now: Moment) -> Vec<Action> {
         let ending = Ending::Watchdog(self.policy.watchdog.unwrap_or_default());
         let why = ending.to_string();
-        let mut actions = self.end(pid, since, Then::Fail(ending), &why, now);
+        let mut actions = self.end(pid, since, Then::Fail(ending), why, now);
         // Instead of the stop signal, which a hung program would not heed: the one that leaves a trace.
         if let Some(Action::Signal(signal)) = actions.first_mut() {
             *signal = signals::ABRT;
@@ -153,7 +154,7 @@ impl Machine {
         pid: u32,
         since: Moment,
         then: Then,
-        why: &str,
+        why: impl Into<Cow<'static, str>>,
         now: Moment,
     ) -> Vec<Action> {
         let until = now.saturating_add(self.policy.stop_timeout);
@@ -196,6 +197,6 @@ impl Machine {
             Phase::Finished
         };
         self.last_ending = Some(ending);
-        self.enter(phase, &why, now);
+        self.enter(phase, why, now);
     }
 }

@@ -288,7 +288,7 @@ fn the_history_is_bounded_and_has_reasons() {
     }
     let last = machine.history().last().unwrap();
     assert_eq!(
-        (machine.history().count(), last.state, last.why.as_str()),
+        (machine.history().count(), last.state, &*last.why),
         (8, State::Running, "ready")
     );
 }
