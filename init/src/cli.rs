@@ -1,5 +1,6 @@
 //! The command lines of `init` and `logd`.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -94,7 +95,8 @@ fn ask(args: &CtlArgs) -> ExitCode {
         Err(error) => {
             eprintln!("init ctl: {error}");
             if args.wants_json() {
-                println!("{}", error.json());
+                // Nobody may be there to read it.
+                let _ = writeln!(std::io::stdout(), "{}", error.json());
             }
             ExitCode::from(error.code())
         }
