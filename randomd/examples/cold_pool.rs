@@ -78,6 +78,7 @@ fn play() -> Result<()> {
 fn start_daemon() -> Result<Child> {
     let daemon = Command::new("./randomd")
         .args(["--seed-dir", "others", "--machine-id", "machine-id"])
+        .args(["--board-id", "no-board"])
         .spawn()
         .context("start ./randomd")?;
     await_file("others/seed.no-credit")?;
@@ -125,6 +126,7 @@ fn load(what: &str, file: &[u8], more: &[&str]) -> Result<()> {
 fn randomd(arguments: &[&str]) -> Result<()> {
     let status = Command::new("./randomd")
         .args(["--seed-dir", "seeds", "--machine-id", "machine-id"])
+        .args(["--board-id", "no-board"])
         .args(arguments)
         .status()
         .context("run ./randomd")?;

@@ -38,6 +38,10 @@ pub struct Args {
     /// File with this machine's id, to which seeds are bound; repeatable, the first that holds an id counts
     #[arg(long, value_name = "FILE", default_values = [paths::PERM_MACHINE_ID, paths::ETC_MACHINE_ID])]
     pub machine_id: Vec<PathBuf>,
+
+    /// File with the board's serial number, to which seeds are bound beside it; repeatable, the first that holds one counts
+    #[arg(long, value_name = "FILE", default_values = [paths::DEVICE_TREE_SERIAL, paths::DMI_UUID])]
+    pub board_id: Vec<PathBuf>,
 }
 
 /// What to do once.
@@ -83,7 +87,7 @@ mod tests {
         assert_eq!(args.seed_dir, PathBuf::from(paths::PERM_RANDOM));
         assert_eq!(args.interval, Duration::from_secs(3600));
         assert!(!args.no_credit && args.once.is_none());
-        assert_eq!(args.machine_id.len(), 2);
+        assert_eq!((args.machine_id.len(), args.board_id.len()), (2, 2));
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub struct Keeper {
     pool: KernelPool,
     path: PathBuf,
     machine_id: Vec<PathBuf>,
+    board_id: Vec<PathBuf>,
     credit: bool,
 }
 
@@ -70,6 +71,7 @@ impl Keeper {
             pool: KernelPool::new(Path::new(paths::URANDOM)),
             path: args.seed_dir.clone(),
             machine_id: args.machine_id.clone(),
+            board_id: args.board_id.clone(),
             credit: !args.no_credit,
         })
     }
@@ -92,7 +94,7 @@ impl Keeper {
     pub fn pass(&mut self, plan: &[Group], ending: Ending) -> Vec<Event> {
         // Each time anew: on a first boot the id comes after the first load, for it takes randomness to make.
         let terms = Terms {
-            machine: machine(&self.machine_id),
+            machine: machine(&self.machine_id, &self.board_id),
             credit: self.credit,
             promote: ending == Ending::Save,
             length: seed::length(fs::read_to_string(paths::RANDOM_POOLSIZE).ok().as_deref()),
@@ -137,12 +139,18 @@ fn spread(interval: Duration, chance: u8) -> Duration {
     interval.saturating_sub(eighth).saturating_add(part)
 }
 
-fn machine(files: &[PathBuf]) -> Option<Machine> {
+fn machine(ids: &[PathBuf], boards: &[PathBuf]) -> Option<Machine> {
     let read = |path: &PathBuf| fs::read_to_string(path).ok();
-    files
+    let machine = ids
         .iter()
         .filter_map(read)
-        .find_map(|text| Machine::parse(&text))
+        .find_map(|text| Machine::parse(&text))?;
+    let on_board = |path: &PathBuf| {
+        let number = fs::read(path).ok()?;
+        let there = machine.clone().on_board(&number);
+        (there != machine).then_some(there)
+    };
+    Some(boards.iter().find_map(on_board).unwrap_or(machine))
 }
 
 /// Zero if the clock cannot be read: it is hashed, and nothing depends on it.

@@ -7,12 +7,15 @@
 //! BLAKE2s-256("SeedRNG v1 Old+New Prefix" ‖ real time ‖ boot time ‖ (length ‖ content) of each old seed
 //!             ‖ length ‖ content of the new one)
 //! tag = BLAKE2s-256("gokrazy-rs randomd v1 machine" ‖ length ‖ machine id ‖ length ‖ seed)
+//!       BLAKE2s-256("gokrazy-rs randomd v1 machine and board" ‖ length ‖ machine id ‖ length ‖ board ‖ length ‖ seed)
 //! ```
 //!
 //! Lengths are 8 bytes, times twice 8 bytes (seconds, nanoseconds), little-endian: the bytes that SeedRNG hashes on a
 //! 64-bit machine.
 //! The tag is no secret and no proof against somebody who can write the folder; it tells apart what this machine made
 //! and what an image or another machine brought along.
+//! A card that is copied after its first boot takes the machine id along, but not the board's serial number, so that is
+//! in the tag where there is one.
 
 use std::time::Duration;
 
@@ -33,6 +36,10 @@ pub const MAX_FILE_LEN: usize = MAX_LEN + HASH_LEN;
 
 const SUCCESSION_PREFIX: &[u8] = b"SeedRNG v1 Old+New Prefix";
 const MACHINE_PREFIX: &[u8] = b"gokrazy-rs randomd v1 machine";
+const BOARD_PREFIX: &[u8] = b"gokrazy-rs randomd v1 machine and board";
+
+/// Longest serial number of a board that counts, in bytes.
+const BOARD_MAX: usize = 128;
 
 /// What is hashed when the kernel gives no new bytes at all; SeedRNG's words.
 pub const NO_NEW_SEED: [u8; MIN_LEN] = *b"SeedRNG v1 No New Seed Failure\0\0";
@@ -43,19 +50,42 @@ pub fn length(poolsize: Option<&str>) -> usize {
     bits.map_or(MIN_LEN, |bits| bits.div_ceil(8).clamp(MIN_LEN, MAX_LEN))
 }
 
-/// The identity of a machine, from the content of its machine-id(5) file.
+/// The identity of a machine: the content of its machine-id(5) file, and the serial number of its board.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Machine(String);
+pub struct Machine {
+    id: String,
+    board: Option<Vec<u8>>,
+}
 
 impl Machine {
-    /// The id in the text, as every reader of it takes it ([`machine_id::parse`]).
+    /// The id in the text, as every reader of it takes it ([`machine_id::parse`]); on a board without a number.
     pub fn parse(text: &str) -> Option<Self> {
-        machine_id::parse(text).map(Self)
+        machine_id::parse(text).map(|id| Self { id, board: None })
+    }
+
+    /// The same on the board with this serial number, as its firmware writes it (with a zero at its end, or a line
+    /// break).
+    ///
+    /// A number that many boards share, as some firmware has, tells no less than none.
+    #[must_use]
+    pub fn on_board(self, number: &[u8]) -> Self {
+        let number = number.get(..BOARD_MAX).unwrap_or(number);
+        let number = number.split(|byte| *byte == 0).next().unwrap_or_default();
+        let number = number.trim_ascii();
+        let board = (!number.is_empty()).then(|| number.to_vec());
+        Self { board, ..self }
     }
 
     fn tag(&self, seed: &[u8]) -> [u8; HASH_LEN] {
-        let mut hash = Blake2s256::new_with_prefix(MACHINE_PREFIX);
-        update_sized(&mut hash, self.0.as_bytes());
+        let prefix = match self.board {
+            Some(_) => BOARD_PREFIX,
+            None => MACHINE_PREFIX,
+        };
+        let mut hash = Blake2s256::new_with_prefix(prefix);
+        update_sized(&mut hash, self.id.as_bytes());
+        if let Some(board) = &self.board {
+            update_sized(&mut hash, board);
+        }
         update_sized(&mut hash, seed);
         hash.finalize().into()
     }
@@ -174,6 +204,24 @@ mod tests {
             hex(&file[32..]),
             "85374e32edcb1d5b80879916456ae149b324d88ddffa8b74d2f7fbc5d65f48a0"
         );
+    }
+
+    #[test]
+    fn a_seed_stays_with_its_board() {
+        let board = |number: &[u8]| machine().on_board(number);
+        let file = bind(&[0xcc; 32], &board(b"10000000abcdef01\0"));
+        assert_eq!(
+            hex(&file[32..]),
+            "06837e138529ac591f5193f721e8c8f2e7675ce73b3ad2c11bac853c24af6948"
+        );
+        assert!(made_by(&file, &board(b"10000000abcdef01\n")).is_some());
+        assert_eq!(made_by(&file, &board(b"10000000abcdef02\0")), None);
+        assert_eq!(made_by(&file, &machine()), None);
+        assert_eq!(made_by(&bind(&[0xcc; 32], &machine()), &board(b"1")), None);
+        for none in [&b""[..], b"\0", b" \n\0x"] {
+            assert_eq!(board(none), machine());
+        }
+        assert_eq!(board(&[b'x'; 4_096]), board(&[b'x'; BOARD_MAX]));
     }
 
     #[test]

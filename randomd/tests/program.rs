@@ -42,7 +42,8 @@ impl Room {
     fn arguments(&self, more: &[&str]) -> Vec<String> {
         let seed_dir = format!("--seed-dir={}", self.seeds().display());
         let machine_id = format!("--machine-id={}", self.0.join("machine-id").display());
-        let own = [seed_dir, machine_id].into_iter();
+        let board_id = format!("--board-id={}", self.0.join("board").display());
+        let own = [seed_dir, machine_id, board_id].into_iter();
         own.chain(more.iter().map(ToString::to_string)).collect()
     }
 
@@ -144,6 +145,24 @@ fn the_seed_is_durably_gone_before_the_kernel_gets_it() {
         at(&calls[mixed..], &["write(", "AAAA"]);
     }
     assert_eq!(room.names(), ["seed.no-credit"]);
+}
+
+#[test]
+fn a_card_that_is_copied_to_another_board_is_not_credited() {
+    let room = Room::new("copied");
+    fs::write(room.0.join("board"), b"10000000abcdef01\0").unwrap();
+    assert!(room.run(&["--once", "save"]).status.success());
+    assert_eq!(room.names(), ["seed.credit"]);
+    fs::write(room.0.join("board"), b"10000000abcdef02\0").unwrap();
+    let elsewhere = room.run(&["--once", "load"]);
+    assert!(
+        text(&elsewhere).contains("this machine did not make it"),
+        "{}",
+        text(&elsewhere)
+    );
+    assert!(room.run(&["--once", "save"]).status.success());
+    let here = room.trace(&COLD, &["--once", "load"]);
+    at(&here, &["RNDADDENTROPY", "{entropy_count=256, "]);
 }
 
 #[test]
@@ -429,6 +448,7 @@ fn help_names_every_flag_and_what_makes_no_sense_is_refused() {
         "--once",
         "--interval",
         "--machine-id",
+        "--board-id",
     ] {
         assert!(help.contains(flag), "{flag}");
     }

@@ -224,6 +224,12 @@ pub const DEVICE_TREE: &str = "/proc/device-tree";
 /// The board, as its device tree names it.
 pub const DEVICE_TREE_MODEL: &str = "/proc/device-tree/model";
 
+/// The board's serial number, as its firmware wrote it into the device tree.
+pub const DEVICE_TREE_SERIAL: &str = "/proc/device-tree/serial-number";
+
+/// The machine's number, as its firmware tells it; root alone reads it.
+pub const DMI_UUID: &str = "/sys/class/dmi/id/product_uuid";
+
 /// The machine, as its firmware names it.
 pub const DMI: &str = "/sys/class/dmi/id";
 
