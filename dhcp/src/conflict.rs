@@ -131,6 +131,11 @@ impl Claim {
         self.phase = Phase::Watching;
     }
 
+    /// Whether it is still to be announced.
+    pub fn is_announcing(&self) -> bool {
+        matches!(self.phase, Phase::Announcing { .. })
+    }
+
     /// The address.
     pub fn address(&self) -> Ipv4Addr {
         self.address

@@ -13,8 +13,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::claim::{Claims, Holder};
 use crate::client::Client;
 use crate::config::{Config, Goal};
+use crate::conflict::Check;
 use crate::links;
 use crate::log::{Log, Verbosity};
 use crate::moment::{Moment, earlier};
@@ -26,11 +28,16 @@ use crate::world::{Outcome, World};
 /// How long the last runs of `--on-change` may take before we leave.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// How long an interface is waited for that another process manages, and how often we look.
+const HANDOVER: Duration = Duration::from_secs(2);
+const HANDOVER_PAUSE: Duration = Duration::from_millis(50);
+
 /// The daemon.
 struct Daemon {
     world: World,
     clients: Vec<Client>,
     vlans: Vlans,
+    claims: Claims,
     monitor: Monitor,
     signals: SignalFd,
     alarm: Alarm,
@@ -66,6 +73,7 @@ pub fn run(config: Config) -> Result<u8> {
     };
     let mut daemon = Daemon {
         vlans: Vlans::read(&world),
+        claims: Claims::default(),
         world,
         clients: Vec::new(),
         monitor,
@@ -73,7 +81,7 @@ pub fn run(config: Config) -> Result<u8> {
         alarm: Alarm::new().context("create timer")?,
         give_up_at,
     };
-    daemon.list_links().context("list interfaces")?;
+    daemon.begin()?;
     daemon.say_what_is_missing();
     daemon.serve()
 }
@@ -94,6 +102,37 @@ fn block_signals() -> nix::Result<SignalFd> {
 }
 
 impl Daemon {
+    /// Lists the interfaces, once those that we must have are free: whoever had them may be just ending.
+    fn begin(&mut self) -> Result<()> {
+        let must_have = !self.world.config.interfaces.is_empty();
+        let end = system::now().after(HANDOVER);
+        while !must_have && let Err(holder) = self.claim_all_wired() {
+            if system::now() >= end {
+                bail!(
+                    "all wired interfaces are managed by {holder}: stop it first, or choose others by --interface"
+                );
+            }
+            std::thread::sleep(HANDOVER_PAUSE);
+        }
+        self.list_links().context("list interfaces")?;
+        while must_have && self.claims.has_refused() {
+            if system::now() >= end {
+                self.stop();
+                bail!("stop the other dhcp first, or choose other interfaces by --interface");
+            }
+            std::thread::sleep(HANDOVER_PAUSE);
+            self.list_links().context("list interfaces")?;
+        }
+        Ok(())
+    }
+
+    fn claim_all_wired(&mut self) -> Result<(), Holder> {
+        match self.world.only_offer() {
+            true => Ok(()),
+            false => self.claims.take_all_wired(self.world.log),
+        }
+    }
+
     fn serve(&mut self) -> Result<u8> {
         loop {
             self.refresh_resolver();
@@ -262,8 +301,12 @@ impl Daemon {
                     self.on_link(link);
                 }
             }
+            // Who only looks at an offer is in nobody's way.
             (None, Some(mac)) if wanted => {
-                self.clients.push(Client::new(link, mac, &mut self.world));
+                let log = self.world.log;
+                if self.world.only_offer() || self.claims.take(link.index, &link.name, log) {
+                    self.clients.push(Client::new(link, mac, &mut self.world));
+                }
             }
             (None, _) => {}
         }
@@ -272,6 +315,7 @@ impl Daemon {
     fn remove(&mut self, index: u32, departure: Departure) {
         if let Some(at) = self.clients.iter().position(|client| client.index == index) {
             let mut client = self.clients.remove(at);
+            self.claims.release(index);
             match departure {
                 Departure::Gone => client.gone(&mut self.world),
                 Departure::Unwanted => client.stop(&mut self.world),
@@ -320,6 +364,12 @@ impl Daemon {
         let outcome = self.world.outcome.take();
         match (self.world.config.goal, outcome) {
             (Goal::Serve, _) => Ok(None),
+            // Who wants the RFC's timing gets its second announcement too, two seconds later; nobody else waits.
+            (Goal::Once(_), Some(Outcome::Bound)) if self.must_announce() => {
+                self.give_up_at = None;
+                self.world.outcome = Some(Outcome::Bound);
+                Ok(None)
+            }
             (Goal::Once(_), Some(Outcome::Bound)) => Ok(Some(exit::SUCCESS)),
             (Goal::Offer(_), Some(Outcome::Offer(lease))) => {
                 io::stdout()
@@ -335,6 +385,11 @@ impl Daemon {
                 bail!("no lease within {} s", timeout.as_secs())
             }
         }
+    }
+
+    fn must_announce(&self) -> bool {
+        let full = self.world.config.check == Check::Full;
+        full && self.clients.iter().any(Client::is_announcing)
     }
 
     fn stop(&mut self) {

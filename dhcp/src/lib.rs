@@ -13,9 +13,11 @@
 //! | [`plan`], [`resolver`], [`links`] | the kernel state and the text of resolv.conf that follow; pure |
 //! | [`moment`] | time and chance as arguments; pure |
 //! | [`daemon`], [`client`], [`six`], [`vlans`], [`world`] | the loop, one interface, VLANs, what interfaces share |
+//! | [`claim`] | who manages an interface |
 //! | [`wire`], [`wire6`], [`apply`], [`publish`], [`store`], [`hooks`], [`log`], [`system`] | sockets, netlink, files, commands, clocks |
 
 pub mod apply;
+pub mod claim;
 pub mod client;
 pub mod config;
 pub mod conflict;

@@ -177,7 +177,8 @@ impl Client {
         if standing == Standing::Full {
             self.metric = world.metric(&self.name, self.index);
         }
-        if self.lease.is_some() || self.fixed.is_some() {
+        // An interface that is set down has no routes, and takes none until it is set up.
+        if (self.lease.is_some() || self.fixed.is_some()) && link.is_up() {
             self.reconcile(world, None);
         }
         if self.is_static() {
@@ -186,7 +187,11 @@ impl Client {
         match standing {
             Standing::Full => self.carrier_returned(world),
             Standing::Demoted => {
-                world.log.event(&self.name, "carrier lost");
+                let line = match link.is_up() {
+                    true => "carrier lost",
+                    false => "set down by someone",
+                };
+                world.log.event(&self.name, line);
                 self.carrier_lost(world);
             }
         }
@@ -260,6 +265,11 @@ impl Client {
     pub fn events_lost(&mut self, world: &mut World) {
         self.list_addresses6(world);
         self.reassert_soon();
+    }
+
+    /// Whether its address is still to be announced (RFC 5227 §2.3).
+    pub fn is_announcing(&self) -> bool {
+        self.machine.is_announcing()
     }
 
     /// Asks for more time now.

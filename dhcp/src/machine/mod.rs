@@ -172,6 +172,12 @@ impl Machine {
         self.holding.as_ref().map(|holding| &holding.grant)
     }
 
+    /// Whether the address in use is still to be announced.
+    pub fn is_announcing(&self) -> bool {
+        let holding = self.holding.as_ref();
+        holding.is_some_and(|holding| holding.claim.is_announcing())
+    }
+
     /// Whether the client looks for a server while nothing is configured.
     pub fn is_searching(&self) -> bool {
         let idle = matches!(

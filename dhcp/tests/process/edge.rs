@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 
+use gokrazy_dhcp::frame::Arp;
 use nix::sys::signal::Signal;
 
 use crate::common::{
@@ -174,6 +175,102 @@ fn naks_are_met_with_growing_patience() {
             .zip([0.0, 2.0, 4.0])
             .all(|(gap, want)| near(gap, want)),
         "{gaps:?}"
+    );
+}
+
+#[test]
+fn an_interface_has_one_manager() {
+    let net = Net::new();
+    let server = net.server();
+    let mut first = net.client(&OFF);
+    server.serve(&[&lease(3600)]);
+    eventually(3, "the lease", || net.has("192.0.2.17"));
+    let second = |flags: &[&str]| {
+        let mut command = net.in_client(env!("CARGO_BIN_EXE_dhcp"));
+        let output = command.args(flags).args(net.folders()).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), text)
+    };
+    let (code, text) = second(&["--interface", "veth0", "--once"]);
+    assert_eq!(code, Some(1), "{text}");
+    let line = format!("veth0: managed by another dhcp, process {}", first.pid());
+    assert!(
+        text.contains(&line) && text.contains("stop the other"),
+        "{text}"
+    );
+    // Who manages what is free leaves the rest alone; who looks at an offer disturbs nobody.
+    let (code, text) = second(&["--once", "--timeout", "1"]);
+    assert!(text.contains(&line) && code == Some(1), "{text}");
+    let (_, text) = second(&["--interface", "veth0", "--test", "--timeout", "1"]);
+    assert!(text.contains("no lease within 1 s"), "{text}");
+    assert!(net.has("192.0.2.17") && first.is_alive());
+    first.signal(Signal::SIGKILL);
+    first.exit(5);
+    let again = net.client(&OFF);
+    eventually(5, "the next manager", || again.log().contains("asking"));
+}
+
+#[test]
+fn one_process_manages_all_wired_interfaces() {
+    let net = Net::new();
+    let run = |timeout: &str| {
+        let mut command = net.in_client(env!("CARGO_BIN_EXE_dhcp"));
+        let flags = ["--once", "--conflict-check", "off", "--timeout", timeout];
+        command.args(net.folders()).args(flags);
+        command
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let server = net.server();
+    let mut first = run("60");
+    server.expect(DISCOVER, 10);
+    let second = run("60").wait_with_output().unwrap();
+    let text = String::from_utf8(second.stderr).unwrap();
+    let line = format!("managed by another dhcp, process {}", first.id());
+    assert!(
+        text.contains(&line) && second.status.code() == Some(1),
+        "{text}"
+    );
+    first.kill().unwrap();
+    let _ = first.try_wait();
+}
+
+#[test]
+fn once_announces_twice_where_the_rfc_is_to_be_kept() {
+    let net = Net::new();
+    let server = net.server();
+    let mut client = net.client(&["--once", "--conflict-check", "full"]);
+    server.serve(&[&lease(3600)]);
+    for _ in 0..2 {
+        let announced = |arp: &Arp| arp.sender == ADDRESS && arp.target == ADDRESS;
+        assert!(server.next_arp(15_000, announced).is_some());
+    }
+    assert_eq!(client.exit(5), Some(0));
+    assert!(net.has("192.0.2.17"));
+}
+
+#[test]
+fn an_interface_that_is_set_down_says_so_in_one_line() {
+    let net = Net::new();
+    let (server, client) = bind(&net, &lease(3600));
+    let before = client.log();
+    net.ip("link set veth0 down");
+    eventually(5, "the line", || {
+        client.log().contains("set down by someone")
+    });
+    net.ip("link set veth0 up");
+    let reboot = server.expect(REQUEST, 5);
+    server.reply(&reboot, ACK, &[&lease(3600)]);
+    eventually(5, "the route", || {
+        net.ip("route show default").contains("via 192.0.2.1")
+    });
+    let log = client.log();
+    let news: Vec<&str> = log.strip_prefix(&before).unwrap().lines().collect();
+    assert_eq!(news.len(), 3, "{news:?}");
+    assert!(
+        news[1].contains("asking whether") && news[2].contains("renewed"),
+        "{news:?}"
     );
 }
 

@@ -1,0 +1,184 @@
+//! Who manages an interface: one process, in each network namespace.
+//!
+//! The mark is a listening socket with an abstract name (`unix(7)`), which ends with its process however that ends,
+//! belongs to the network namespace as interfaces do, and needs no folder.
+//! Nobody is ever answered there; whoever connects learns who holds it.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen,
+    socket, sockopt,
+};
+use nix::unistd::geteuid;
+
+use crate::log::Log;
+
+/// What can be managed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The interface of this index.
+    Interface(u32),
+    /// Whatever is wired and nobody else's.
+    AllWired,
+}
+
+/// The mark; dropped, it is free.
+#[derive(Debug)]
+pub struct Claim {
+    _socket: OwnedFd,
+}
+
+/// Why there is no mark.
+#[derive(Debug)]
+pub enum Refusal {
+    /// A process of ours, or root's, has it.
+    Held(Holder),
+    /// The kernel's errno.
+    Failed(io::Error),
+}
+
+/// The process that holds a mark; unknown if too many ask it at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder(Option<i32>);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, "another dhcp, process {id}"),
+            None => write!(f, "another dhcp"),
+        }
+    }
+}
+
+impl Claim {
+    /// Marks `scope` as managed by this process.
+    ///
+    /// # Errors
+    /// It is another's, or the socket cannot be made.
+    /// A mark of a user that is neither ours nor root is no mark: anybody could keep us from the network by it.
+    pub fn new(scope: Scope) -> Result<Option<Self>, Refusal> {
+        let name = match scope {
+            Scope::Interface(index) => format!("gokrazy-dhcp/interface/{index}"),
+            Scope::AllWired => "gokrazy-dhcp/all-wired".to_owned(),
+        };
+        let failed = |errno: Errno| Refusal::Failed(errno.into());
+        let address = UnixAddr::new_abstract(name.as_bytes()).map_err(failed)?;
+        let open = || {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(failed)
+        };
+        let mark = open()?;
+        match bind(mark.as_raw_fd(), &address) {
+            Ok(()) => {
+                listen(&mark, Backlog::MAXCONN).map_err(failed)?;
+                Ok(Some(Self { _socket: mark }))
+            }
+            Err(Errno::EADDRINUSE) => {
+                let asking = open()?;
+                match connect(asking.as_raw_fd(), &address) {
+                    Ok(()) => judge(&asking),
+                    // It went away meanwhile, or is just coming: there is a next time.
+                    Err(_) => Err(Refusal::Held(Holder(None))),
+                }
+            }
+            Err(errno) => Err(failed(errno)),
+        }
+    }
+}
+
+fn judge(asking: &OwnedFd) -> Result<Option<Claim>, Refusal> {
+    let holder = getsockopt(&asking.as_fd(), sockopt::PeerCredentials)
+        .map_err(|errno| Refusal::Failed(errno.into()))?;
+    if holder.uid() == 0 || holder.uid() == geteuid().as_raw() {
+        return Err(Refusal::Held(Holder(Some(holder.pid()))));
+    }
+    Ok(None)
+}
+
+/// The marks of this process, and those that it looks for in vain.
+#[derive(Debug, Default)]
+pub struct Claims {
+    held: HashMap<u32, Option<Claim>>,
+    refused: HashSet<u32>,
+    all_wired: Option<Claim>,
+}
+
+impl Claims {
+    /// Marks whatever is wired as managed by this process.
+    ///
+    /// # Errors
+    /// Who manages it already.
+    pub fn take_all_wired(&mut self, log: Log) -> Result<(), Holder> {
+        self.all_wired = unless_held(Claim::new(Scope::AllWired), "dhcp", log)?;
+        Ok(())
+    }
+
+    /// Marks an interface, and says whether it may be managed.
+    pub fn take(&mut self, index: u32, name: &str, log: Log) -> bool {
+        match unless_held(Claim::new(Scope::Interface(index)), name, log) {
+            Ok(claim) => {
+                self.held.insert(index, claim);
+                self.refused.remove(&index);
+                true
+            }
+            Err(holder) => {
+                if self.refused.insert(index) {
+                    log.event(name, format!("managed by {holder}; left alone"));
+                }
+                false
+            }
+        }
+    }
+
+    /// The interface is no longer ours to manage.
+    pub fn release(&mut self, index: u32) {
+        self.held.remove(&index);
+        self.refused.remove(&index);
+    }
+
+    /// Whether others manage interfaces that we want.
+    pub fn has_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+}
+
+/// A mark that cannot be made keeps nobody from the network.
+fn unless_held(
+    result: Result<Option<Claim>, Refusal>,
+    who: &str,
+    log: Log,
+) -> Result<Option<Claim>, Holder> {
+    match result {
+        Ok(claim) => Ok(claim),
+        Err(Refusal::Held(holder)) => Err(holder),
+        Err(Refusal::Failed(error)) => {
+            log.detail(who, format!("mark as managed: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_held_once_and_free_again_at_its_end() {
+        // No interface has such an index.
+        let scope = Scope::Interface(u32::MAX);
+        let first = Claim::new(scope).unwrap();
+        assert!(first.is_some());
+        let own = i32::try_from(std::process::id()).unwrap();
+        match Claim::new(scope) {
+            Err(Refusal::Held(holder)) => assert_eq!(holder, Holder(Some(own))),
+            other => panic!("{other:?}"),
+        }
+        drop(first);
+        assert!(Claim::new(scope).unwrap().is_some());
+    }
+}
