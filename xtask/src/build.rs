@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::image::config::{Config, Program};
+use crate::out::say;
 use crate::process;
 use crate::setup;
 use crate::toolchain::{Architecture, Toolchain};
@@ -64,9 +65,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let config = crate::image::load_config(workspace, arguments.config.as_deref())?;
     let built = programs(workspace, arguments.target, &config.config, &config.folder)?;
     for program in &built {
-        println!("{:>9}  {}", program.size, program.path.display());
+        say!("{:>9}  {}", program.size, program.path.display());
     }
-    println!("{:>9}  the system's programs together", system_size(&built));
+    say!("{:>9}  the system's programs together", system_size(&built));
     Ok(())
 }
 

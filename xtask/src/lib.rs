@@ -1,11 +1,14 @@
 //! Builds images, boots them, tests and measures: `cargo xtask <verb>`.
 
+#![deny(clippy::print_stdout)]
+
 mod bench;
 mod build;
 mod cli;
 mod clock;
 mod digest;
 mod image;
+mod out;
 mod packages;
 mod process;
 mod progress;
@@ -20,10 +23,12 @@ mod workspace;
 use anyhow::Result;
 use clap::Parser;
 
+pub use out::Unread;
+
 /// Reads the command line and does what it asks.
 ///
 /// # Errors
-/// Whatever stopped the verb.
+/// Whatever stopped the verb; [`Unread`] if nobody reads standard output any more.
 pub fn run() -> Result<()> {
-    cli::dispatch(cli::Arguments::parse().command)
+    out::catching(|| cli::dispatch(cli::Arguments::parse().command))
 }

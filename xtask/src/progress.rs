@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Write, stdout};
 use std::time::Duration;
 
 use crate::clock::Stopwatch;
+use crate::out::say;
 
 /// Characters of a full bar.
 const WIDTH: usize = 30;
@@ -46,7 +47,7 @@ impl Progress {
         let result = work();
         self.draw("");
         let (value, size) = result?;
-        println!("  {}", line(name, size, watch.elapsed()));
+        say!("  {}", line(name, size, watch.elapsed()));
         Ok(value)
     }
 
@@ -58,9 +59,8 @@ impl Progress {
     fn draw(&self, text: &str) {
         if self.terminal {
             // Back to the line's start, and clear it (ECMA-48 "EL").
-            print!("\r\x1b[K{text}");
             // A lost frame of a bar is no reason to stop.
-            let _ = stdout().flush();
+            let _ = write!(stdout(), "\r\x1b[K{text}").and_then(|()| stdout().flush());
         }
     }
 }

@@ -10,6 +10,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::clock;
 use crate::image::{self, Board};
+use crate::out::{Unread, say};
 use crate::setup::{self, Purpose};
 use crate::vm::console::Echo;
 use crate::vm::disk::Disk;
@@ -89,13 +90,13 @@ fn disk(
 }
 
 fn announce(port: u16, password: Option<&str>) {
-    println!("page:      {}/", url(port));
-    println!("user:      gokrazy");
-    println!(
+    say!("page:      {}/", url(port));
+    say!("user:      gokrazy");
+    say!(
         "password:  {}",
         password.unwrap_or("the one that the image was made with")
     );
-    println!("Ctrl-C ends it\n");
+    say!("Ctrl-C ends it\n");
 }
 
 fn url(port: u16) -> String {
@@ -154,7 +155,7 @@ fn watch(setting: &Setting) -> Result<()> {
         match watch_once(&mut guest, &interrupts)? {
             Seen::Interrupted => {
                 drop(guest);
-                println!(
+                say!(
                     "\nswitched off; `--keep` goes on with {}",
                     setting.disk.path().display()
                 );
@@ -166,9 +167,9 @@ fn watch(setting: &Setting) -> Result<()> {
                     setting.disk.path().display()
                 )
             }
-            Seen::Ended(Ending::Reboot) => println!("\n== the guest starts anew\n"),
+            Seen::Ended(Ending::Reboot) => say!("\n== the guest starts anew\n"),
             Seen::Ended(Ending::PowerOff) => {
-                println!("\nthe guest switched itself off");
+                say!("\nthe guest switched itself off");
                 return Ok(());
             }
             Seen::Ended(Ending::Stopped) => {
@@ -188,6 +189,9 @@ fn watch_once(guest: &mut Guest, interrupts: &SignalFd) -> Result<Seen> {
         });
         if interrupted.is_some() {
             return Ok(Seen::Interrupted);
+        }
+        if guest.console().is_unheard() {
+            return Err(Unread.into());
         }
         if let Some(ending) = ending {
             return Ok(Seen::Ended(ending));

@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 
 use self::stand::Stand;
 use self::table::Table;
+use crate::out::say;
 use crate::workspace::Workspace;
 
 /// What `bench` can be told.
@@ -71,6 +72,6 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         .into_iter()
         .map(|subject| subject.measure(workspace, &mut table))
         .collect();
-    println!("\n{}", table.render());
+    say!("\n{}", table.render());
     outcomes.into_iter().collect()
 }

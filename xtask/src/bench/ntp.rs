@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::table::{Table, Unit};
+use crate::out::say;
 use crate::process;
 use crate::workspace::Workspace;
 
@@ -17,7 +18,7 @@ const STEADY: f64 = 1.0;
 const BESIDE_CHRONY: f64 = 1.5;
 
 pub(super) fn measure(workspace: &Workspace, table: &mut Table) -> Result<()> {
-    println!("ntp and chrony keep a clock each for half an hour");
+    say!("ntp and chrony keep a clock each for half an hour");
     let mut command = Command::new("cargo");
     command
         .args(["bench", "-q", "-p", "gokrazy-ntp", "--bench", "steadiness"])

@@ -14,6 +14,8 @@ use gokrazy_core::paths;
 use super::stand::{Running, Stand};
 use super::table::{Table, Unit};
 
+use crate::out::say;
+
 /// How long the system is left alone before it counts as at rest.
 const SETTLE: Duration = Duration::from_secs(60);
 
@@ -52,7 +54,7 @@ pub(super) fn start(stand: &Stand, table: &mut Table) -> Result<()> {
 pub(super) fn rest(stand: &Stand, table: &mut Table) -> Result<()> {
     let running = stand.start()?;
     stand.lease_after(&running)?;
-    println!(
+    say!(
         "at rest: waiting {} s, then watching for {} s",
         SETTLE.as_secs(),
         WATCH.as_secs()

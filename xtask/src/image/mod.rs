@@ -35,6 +35,7 @@ use serde::Deserialize;
 
 use self::config::Config;
 pub(crate) use self::gpt::root_id;
+use crate::out::say;
 use crate::progress::{self, Progress};
 use crate::toolchain::Architecture;
 use crate::workspace::Workspace;
@@ -181,25 +182,25 @@ pub(crate) fn build(workspace: &Workspace, arguments: &Arguments) -> Result<Buil
 
 fn tell(built: &Built, progress: &Progress) {
     let path = built.path.display();
-    println!();
-    println!("image     {path}");
-    println!(
+    say!("");
+    say!("image     {path}");
+    say!(
         "size      {}, made in {:.1} s",
         progress::human(built.sizes.image),
         progress.elapsed().as_secs_f64()
     );
-    println!("build id  {}", built.build_id);
-    println!(
+    say!("build id  {}", built.build_id);
+    say!(
         "page      http://{}/ as user gokrazy, password in {}",
         built.hostname,
         built.password_file.display()
     );
     if write::is_device(&built.path) {
-        println!("next      put the card into the board and start it");
+        say!("next      put the card into the board and start it");
         return;
     }
-    println!("next      `cargo xtask run` boots it here");
-    println!(
+    say!("next      `cargo xtask run` boots it here");
+    say!(
         "          `cargo xtask image --output /dev/CARD` flashes it, as `dd if={path} of=/dev/CARD bs=4M conv=fsync` does"
     );
 }

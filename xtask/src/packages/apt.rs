@@ -145,18 +145,37 @@ impl Root {
             .arg(path)
             .arg(format!("SHA256:{}", entry.sha256));
         if let Err(error) = watched(&mut command, entry, path) {
-            let said = format!("{error:#}");
-            // Of apt's many lines this is the one that says why.
-            let why = said
-                .lines()
-                .find_map(|line| line.strip_prefix("E: Failed to fetch "));
-            bail!("{}", why.unwrap_or(&said));
+            bail!("{}", reason(&error));
         }
+        own(path)?;
         if !entry.is_whole(path) {
             bail!("{} is not what the archive's index says", path.display());
         }
         Ok(())
     }
+}
+
+/// Of apt's many lines the one that says why, if there is one.
+pub(super) fn reason(error: &anyhow::Error) -> String {
+    let said = format!("{error:#}");
+    let why = said
+        .lines()
+        .find_map(|line| line.strip_prefix("E: Failed to fetch "));
+    why.unwrap_or(&said).to_owned()
+}
+
+/// Makes a file of a link: apt does not copy what lies in an archive on this machine, and that may go away.
+fn own(path: &Path) -> Result<()> {
+    if !path.is_symlink() {
+        return Ok(());
+    }
+    let target = path
+        .canonicalize()
+        .with_context(|| format!("follow {}", path.display()))?;
+    fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
+    fs::copy(&target, path)
+        .map(drop)
+        .with_context(|| format!("copy {} to {}", target.display(), path.display()))
 }
 
 /// Runs a download, and shows how much of the file is there.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::apt::{Root, host_path};
+use super::apt::{Root, host_path, reason};
 use super::lock::Lock;
 use super::sources::{self, Source};
 use crate::image::Board;
@@ -28,7 +28,14 @@ pub(super) fn resolve(folder: &Path, board: Board) -> Result<Lock> {
     let updated = process::capture(root.tool("apt-get").args(["-q", "update"]));
     let resolved = choose(&root, board);
     match (resolved, updated) {
-        (Ok(lock), _) => Ok(lock),
+        (Ok(lock), Ok(_)) => Ok(lock),
+        (Ok(lock), Err(error)) => {
+            eprintln!(
+                "xtask: not all archives could be reached ({}); going on with what is known of them",
+                reason(&error)
+            );
+            Ok(lock)
+        }
         (Err(error), Ok(_)) => Err(error),
         (Err(_), Err(error)) => Err(error).context("reach Debian's archives"),
     }

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use gokrazy_core::atomic::{self, Durability};
@@ -28,6 +29,13 @@ pub(super) fn store(half: &Path, tree: &Path) -> Result<()> {
 pub(super) fn matches(tree: &Path) -> bool {
     let noted = fs::read_to_string(note(tree)).unwrap_or_default();
     tree.is_dir() && hash(tree).is_ok_and(|hash| hash == noted.trim())
+}
+
+/// When `tree` was unpacked, if it was.
+pub(super) fn noted(tree: &Path) -> Option<SystemTime> {
+    fs::metadata(note(tree))
+        .and_then(|metadata| metadata.modified())
+        .ok()
 }
 
 fn note(tree: &Path) -> PathBuf {

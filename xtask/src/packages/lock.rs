@@ -22,12 +22,15 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Whether the file at `path` has this one's size.
+    pub(crate) fn has_size_of(&self, path: &Path) -> bool {
+        path.metadata()
+            .is_ok_and(|metadata| metadata.len() == self.size)
+    }
+
     /// Whether the file at `path` is this one. The size is compared first, since that is cheap.
     pub(crate) fn is_whole(&self, path: &Path) -> bool {
-        let right_size = path
-            .metadata()
-            .is_ok_and(|metadata| metadata.len() == self.size);
-        right_size
+        self.has_size_of(path)
             && File::open(path)
                 .and_then(digest::of_reader)
                 .is_ok_and(|hash| hash == self.sha256)

@@ -25,6 +25,7 @@ use host::Lists;
 pub(crate) use lock::{Entry, Lock};
 
 use crate::image::Board;
+use crate::out::say;
 use crate::process;
 use crate::workspace::Workspace;
 
@@ -83,7 +84,7 @@ pub(crate) fn ensure(workspace: &Workspace, board: Board, refresh: bool) -> Resu
     let lock = match Lock::load(&path) {
         Ok(lock) if !refresh => lock,
         _ => {
-            println!(
+            say!(
                 "looking for kernel and firmware packages for {}",
                 board.word()
             );
@@ -93,11 +94,16 @@ pub(crate) fn ensure(workspace: &Workspace, board: Board, refresh: bool) -> Resu
         }
     };
     for entry in &lock.entries {
+        let (deb, tree) = (folder.deb(entry), folder.unpacked(entry));
+        let unpacked = listing::matches(&tree);
+        // What was whole when it was unpacked, and was not written since, need not be read again.
+        if unpacked && entry.has_size_of(&deb) && is_older(&deb, &tree) {
+            continue;
+        }
         let fetched = fetch(&folder, entry, |path| {
             board::root(&folder.0, board)?.download(entry, path)
         });
-        let tree = folder.unpacked(entry);
-        match (fetched, listing::matches(&tree)) {
+        match (fetched, unpacked) {
             (Ok(()), true) => {}
             (Ok(()), false) => unpack(&folder, &[entry], &tree)?,
             // Nothing is missing for a build.
@@ -162,13 +168,21 @@ impl Folder {
     }
 }
 
+/// Whether the package file was last written before its tree was unpacked.
+fn is_older(deb: &Path, tree: &Path) -> bool {
+    let written = fs::metadata(deb).and_then(|metadata| metadata.modified());
+    matches!((written, listing::noted(tree)), (Ok(deb), Some(tree)) if deb < tree)
+}
+
 fn fetch(folder: &Folder, entry: &Entry, download: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let path = folder.deb(entry);
     if entry.is_whole(&path) {
         return Ok(());
     }
     if path.exists() {
-        println!("{} is damaged: fetching it again", path.display());
+        say!("{} is damaged: fetching it again", path.display());
+        // apt would ask whether it has changed since, and take a "no" for an answer.
+        fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
     }
     fs::create_dir_all(folder.0.join("debs")).context("make the folder for packages")?;
     download(&path)

@@ -2,23 +2,16 @@
 //!
 //! No daemon that comes with a package is started, and no package is removed for another's sake.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::needs::{Need, Way, program};
+use super::policy::NoDaemons;
 use super::unpack;
+use crate::out::say;
 use crate::process;
 use crate::workspace::Workspace;
-
-/// Asked by Debian's maintainer scripts before they start a daemon; 101 means "do not".
-const POLICY: &str = "/usr/sbin/policy-rc.d";
-const POLICY_TEXT: &str =
-    "#!/bin/sh\n# put here by cargo xtask setup, gone when it ends\nexit 101\n";
 
 /// Installs or unpacks what is `missing`.
 ///
@@ -26,7 +19,7 @@ const POLICY_TEXT: &str =
 /// The command that the user has to run, where we may not; or what apt said.
 pub(crate) fn packages(workspace: &Workspace, missing: &[&Need]) -> Result<()> {
     for need in missing {
-        println!("missing: {}, for {}", need.package, need.why);
+        say!("missing: {}, for {}", need.package, need.why);
     }
     if !missing.is_empty() && program("apt-get").is_none() {
         bail!("install what is missing (the names are Debian's), then try again");
@@ -50,15 +43,20 @@ fn by_apt(missing: &[&Need]) -> Result<()> {
             command_line(missing)
         );
     }
-    let _no_daemons = Policy::forbid()?;
     // The lists of a machine that was not used for long name versions that are gone; one without any, nothing.
-    if process::show(&mut apt_install(missing)).is_err() {
+    if guarded(&mut apt_install(missing)).is_err() {
         process::show(Command::new("apt-get").args(["-qq", "update"]))?;
-        process::show(&mut apt_install(missing)).with_context(|| {
+        guarded(&mut apt_install(missing)).with_context(|| {
             format!("install packages; by hand it is: {}", command_line(missing))
         })?;
     }
     Ok(())
+}
+
+/// Ctrl-C ends the installation, and then us, before the next step.
+fn guarded(installation: &mut Command) -> Result<()> {
+    let _no_daemons = NoDaemons::begin()?;
+    process::show(installation)
 }
 
 /// What the user would type.
@@ -88,44 +86,4 @@ fn apt_install(missing: &[&Need]) -> Command {
 
 fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
-}
-
-/// The file that keeps daemons from being started, as long as this lives.
-#[derive(Debug)]
-struct Policy {
-    ours: bool,
-}
-
-impl Policy {
-    fn forbid() -> Result<Self> {
-        // One that an interrupted run of ours left behind is taken over; anybody else's stays.
-        if fs::read_to_string(POLICY).is_ok_and(|text| text == POLICY_TEXT) {
-            return Ok(Self { ours: true });
-        }
-        let created = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o755)
-            .open(POLICY);
-        match created {
-            Ok(mut file) => {
-                let policy = Self { ours: true };
-                file.write_all(POLICY_TEXT.as_bytes())
-                    .with_context(|| format!("write {POLICY}"))?;
-                Ok(policy)
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Self { ours: false }),
-            Err(error) => Err(error).with_context(|| format!("create {POLICY}")),
-        }
-    }
-}
-
-impl Drop for Policy {
-    fn drop(&mut self) {
-        if self.ours && fs::remove_file(Path::new(POLICY)).is_err() {
-            eprintln!(
-                "xtask: {POLICY} could not be removed; as long as it is there, packages start no daemons"
-            );
-        }
-    }
 }

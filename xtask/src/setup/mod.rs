@@ -8,6 +8,7 @@
 mod install;
 mod needs;
 mod path;
+mod policy;
 mod unpack;
 
 use std::path::Path;
@@ -20,8 +21,9 @@ use gokrazy_core::atomic::{self, Durability};
 pub(crate) use needs::{DEBIAN_KEYS, Purpose, program};
 pub(crate) use path::complete as complete_path;
 
-use self::needs::Way;
+use self::needs::{Need, Way};
 use crate::image::Board;
+use crate::out::say;
 use crate::packages;
 use crate::process;
 use crate::toolchain::{Architecture, PYTHON_PACKAGES, Toolchain, python_environment};
@@ -53,13 +55,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if arguments.check {
         return tell(workspace, &missing);
     }
+    policy::sweep_leftover();
     install::packages(workspace, &missing)?;
     if let Some(toolchain) = arguments.toolchain {
         remember(workspace, toolchain)?;
     }
     for architecture in [Architecture::Arm64, Architecture::Amd64] {
         let toolchain = ensure_toolchain(workspace, architecture)?;
-        println!(
+        say!(
             "{}: compiled by way of {}",
             architecture.triple(),
             toolchain.word()
@@ -68,10 +71,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     for board in Board::ALL {
         let fetched = packages::ensure(workspace, board, arguments.update)?;
         for package in fetched.names() {
-            println!("{}: {package}", board.word());
+            say!("{}: {package}", board.word());
         }
     }
-    println!("ready: `cargo xtask image` makes an image, `cargo xtask run` boots it");
+    say!("ready: `cargo xtask image` makes an image, `cargo xtask run` boots it");
     Ok(())
 }
 
@@ -111,42 +114,42 @@ pub(crate) fn ensure_toolchain(
     Ok(Toolchain::FromSource)
 }
 
-fn tell(workspace: &Workspace, missing: &[&needs::Need]) -> Result<()> {
+fn tell(workspace: &Workspace, missing: &[&Need]) -> Result<()> {
+    let mut complete = true;
     for architecture in [Architecture::Arm64, Architecture::Amd64] {
         let ready = [Toolchain::Rustup, Toolchain::FromSource]
             .into_iter()
             .find(|toolchain| toolchain.is_ready(workspace, architecture));
-        match ready {
-            Some(toolchain) => {
-                println!("{}: by way of {}", architecture.triple(), toolchain.word())
-            }
-            None => println!(
-                "{}: missing; `cargo xtask setup` gets it",
-                architecture.triple()
-            ),
-        }
+        let state = ready.map_or("missing".to_owned(), |toolchain| {
+            format!("by way of {}", toolchain.word())
+        });
+        say!("{}: {state}", architecture.triple());
+        complete &= ready.is_some();
     }
     for board in Board::ALL {
-        let state = if packages::is_cached(workspace, board) {
-            "cached"
-        } else {
-            "missing; `cargo xtask setup` gets them"
-        };
-        println!("kernel and firmware packages for {}: {state}", board.word());
+        let cached = packages::is_cached(workspace, board);
+        let state = if cached { "cached" } else { "missing" };
+        say!("kernel and firmware packages for {}: {state}", board.word());
+        complete &= cached;
     }
     for need in missing {
-        println!("{}: missing, needed for {}", need.package, need.why);
+        say!("{}: missing, needed for {}", need.package, need.why);
     }
-    let (unpack, install): (Vec<&needs::Need>, Vec<&needs::Need>) =
-        missing.iter().partition(|need| need.way == Way::Unpack);
-    match (unpack.is_empty(), install.is_empty()) {
-        (true, true) => Ok(()),
-        (false, true) => bail!("packages are missing; `cargo xtask setup` gets them"),
-        (_, false) => bail!(
+    let install: Vec<&Need> = missing
+        .iter()
+        .copied()
+        .filter(|need| need.way == Way::Install)
+        .collect();
+    if !install.is_empty() {
+        bail!(
             "packages are missing; this gets them: {}, then cargo xtask setup",
             install::command_line(&install)
-        ),
+        );
     }
+    if !(complete && missing.is_empty()) {
+        bail!("something is missing; `cargo xtask setup` gets it");
+    }
+    Ok(())
 }
 
 /// Whether rustup could add the target; it says itself why not.
@@ -177,7 +180,7 @@ fn prepare_from_source(workspace: &Workspace, architecture: Architecture) -> Res
     ensure(workspace, Purpose::FromSource)?;
     let environment = python_environment(workspace);
     if !environment.join("bin/cargo-zigbuild").exists() {
-        println!("getting the linker: {}", PYTHON_PACKAGES.join(", "));
+        say!("getting the linker: {}", PYTHON_PACKAGES.join(", "));
         process::capture(
             Command::new("/usr/bin/python3")
                 .args(["-m", "venv"])

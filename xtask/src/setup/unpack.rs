@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use gokrazy_core::atomic::{self, Durability};
 
 use super::needs::Need;
+use crate::out::say;
 use crate::packages;
 use crate::workspace::Workspace;
 
@@ -49,9 +50,10 @@ pub(super) fn supply(workspace: &Workspace, need: &Need) -> Result<()> {
         fs::remove_file(&script).with_context(|| format!("remove {}", script.display()))?;
     }
     let tree = tree(workspace, need.package);
-    println!(
+    say!(
         "unpacking {}, for {}: it is not installed",
-        need.package, need.why
+        need.package,
+        need.why
     );
     packages::unpack_for_host(workspace, need.package, &tree)?;
     let text = text(need.package, program, &tree)?;

@@ -10,12 +10,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::clock::Stopwatch;
+use crate::out;
 
 /// Lines of a boot, for whoever waits for one.
 #[derive(Default)]
 struct Kept {
     lines: Vec<String>,
     closed: bool,
+    unheard: bool,
 }
 
 /// The console of one run of the guest, from power on to power off.
@@ -88,6 +90,11 @@ impl Console {
         }
     }
 
+    /// Whether it was to be shown, and nobody reads our standard output any more.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.lock().unheard
+    }
+
     /// The lines so far.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.lock().lines.clone()
@@ -110,15 +117,13 @@ fn keep(output: impl Read, mut file: File, echo: Echo, shared: &(Mutex<Kept>, Co
     let (kept, arrived) = shared;
     for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
         let text = clean(&line);
-        if echo == Echo::Shown {
-            println!("{text}");
-        }
+        let unheard = echo == Echo::Shown && out::try_line(format_args!("{text}")).is_err();
         // A full disk must not stop the guest: the lines are kept in memory too.
         let _ = writeln!(file, "{text}");
-        kept.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .lines
-            .push(text);
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.lines.push(text);
+        kept.unheard |= unheard;
+        drop(kept);
         arrived.notify_all();
     }
     kept.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
