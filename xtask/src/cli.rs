@@ -65,6 +65,8 @@ mod tests {
         check("setup --check", true);
         check("setup --check --update", false);
         check("setup --check --toolchain rustup", false);
+        check("test machine --only x", true);
+        check("test --only x", false);
         check("image --bord pi", false);
         check("image --board toaster", false);
         check("frobnicate", false);

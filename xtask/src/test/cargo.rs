@@ -9,11 +9,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::report::{Counted, Report};
+use crate::out::say;
 use crate::process::line_of;
 use crate::workspace::Workspace;
 
-/// Runs the tests of all packages that `selection` selects, and shows what they print.
-pub(super) fn run(workspace: &Workspace, report: &mut Report, name: &str, selection: &[&str]) {
+/// Runs the tests of all packages that `selection` selects and whose name holds `only`, and shows what they print.
+pub(super) fn run(
+    workspace: &Workspace,
+    report: &mut Report,
+    name: &str,
+    selection: &[&str],
+    only: &str,
+) {
     report.title(&format!(
         "{name}: cargo test --workspace {}",
         selection.join(" ")
@@ -22,7 +29,9 @@ pub(super) fn run(workspace: &Workspace, report: &mut Report, name: &str, select
     command
         .current_dir(workspace.root())
         .args(["test", "--workspace", "--no-fail-fast"])
-        .args(selection);
+        .args(selection)
+        .arg("--")
+        .args((!only.is_empty()).then_some(only));
     match stream(&mut command) {
         Ok((counted, ended)) => {
             // Cargo fails without a failed test when something does not compile, or a test program is killed.
@@ -53,7 +62,7 @@ fn stream(command: &mut Command) -> Result<(Counted, Result<()>)> {
     loop {
         match lines.recv_timeout(LEFT_OPEN) {
             Ok(line) => {
-                println!("{line}");
+                say!("{line}");
                 counted.take(&line);
             }
             Err(RecvTimeoutError::Disconnected) => break,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Error;
 
 use crate::clock::Stopwatch;
+use crate::out::say;
 
 /// What ran so far.
 pub(super) struct Report {
@@ -27,7 +28,7 @@ impl Report {
 
     /// Begins a group, for people.
     pub(super) fn title(&self, title: &str) {
-        println!("\n== {title} (at {})", seconds(self.started.elapsed()));
+        say!("\n== {title} (at {})", seconds(self.started.elapsed()));
     }
 
     /// Counts one test and tells of it.
@@ -35,11 +36,11 @@ impl Report {
         match outcome {
             Ok(()) => {
                 self.passed += 1;
-                println!("ok      {name}");
+                say!("ok      {name}");
             }
             Err(error) => {
                 self.failed += 1;
-                println!("FAILED  {name}\n        {}", indent(&format!("{error:#}")));
+                say!("FAILED  {name}\n        {}", indent(&format!("{error:#}")));
                 self.failures.push(name.to_owned());
             }
         }
@@ -63,12 +64,17 @@ impl Report {
     }
 
     /// Prints the end of the account; its last line is plain.
-    pub(super) fn print(&self) {
-        println!("\nran for {}", seconds(self.started.elapsed()));
+    pub(super) fn print(&self, complete: bool) {
+        let time = self.started.elapsed();
+        say!(
+            "\nran for {}{}",
+            seconds(time),
+            beside_budget(time, complete)
+        );
         for failure in &self.failures {
-            println!("failed: {failure}");
+            say!("failed: {failure}");
         }
-        println!("{} passed, {} failed", self.passed, self.failed);
+        say!("{} passed, {} failed", self.passed, self.failed);
     }
 }
 
@@ -79,6 +85,21 @@ pub(super) struct Counted {
     pub(super) passed: usize,
     /// Names of those that failed.
     pub(super) failures: Vec<String>,
+}
+
+/// What a complete run may take that begins with an empty target folder, on two cores that nobody else uses.
+const BUDGET: Duration = Duration::from_secs(25 * 60);
+
+/// The budget of a complete run, and whether it is kept; no reason to fail, for the cores may be shared.
+fn beside_budget(time: Duration, complete: bool) -> String {
+    if !complete {
+        return String::new();
+    }
+    let verdict = if time <= BUDGET { "PASS" } else { "OVER" };
+    format!(
+        "; a complete run from an empty target folder on two cores may take {}  {verdict}",
+        seconds(BUDGET)
+    )
 }
 
 /// A time for people.
@@ -110,6 +131,19 @@ mod tests {
         });
         assert_eq!((report.passed(), report.failed()), (3, 2));
         assert_eq!(report.failures, ["b", "c"]);
+    }
+
+    #[test]
+    fn a_complete_run_stands_beside_its_budget() {
+        for (extra, complete, end) in [
+            (0, true, "25 min 0 s  PASS"),
+            (1, true, "OVER"),
+            (1, false, ""),
+        ] {
+            let said = beside_budget(BUDGET + Duration::from_secs(extra), complete);
+            assert!(said.ends_with(end), "{said}");
+            assert_eq!(said.is_empty(), end.is_empty());
+        }
     }
 
     #[test]

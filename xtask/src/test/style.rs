@@ -9,24 +9,31 @@ use crate::process;
 use crate::tidy::{self, Verdict};
 use crate::workspace::Workspace;
 
+const FORMAT: &[&str] = &["fmt", "--all", "--check"];
+
+const LINT: &[&str] = &[
+    "clippy",
+    "--quiet",
+    "--workspace",
+    "--all-targets",
+    "--",
+    "-D",
+    "warnings",
+];
+
 /// Runs all of it.
-pub(super) fn run(workspace: &Workspace, report: &mut Report) {
+pub(super) fn run(workspace: &Workspace, only: &str, report: &mut Report) {
     report.title("style: rustfmt, clippy, the rules of the house");
-    report.case(
-        "cargo fmt --check",
-        cargo(workspace, &["fmt", "--all", "--check"]),
-    );
-    let clippy = [
-        "clippy",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
-    report.case("cargo clippy, warnings denied", cargo(workspace, &clippy));
-    match tidy::check_all(workspace) {
+    for (name, arguments) in [
+        ("cargo fmt --check", FORMAT),
+        ("cargo clippy, warnings denied", LINT),
+    ] {
+        if name.contains(only) {
+            report.case(name, cargo(workspace, arguments));
+        }
+    }
+    let chosen = |rule: &str| format!("tidy: {rule}").contains(only);
+    match tidy::check_all(workspace, chosen) {
         Ok(verdicts) => verdicts
             .into_iter()
             .for_each(|verdict| judge(report, verdict)),
@@ -48,5 +55,5 @@ fn judge(report: &mut Report, verdict: Verdict) {
         true => Ok(()),
         false => Err(anyhow!(list.join("\n"))),
     };
-    report.case(verdict.rule, outcome);
+    report.case(&format!("tidy: {}", verdict.rule), outcome);
 }

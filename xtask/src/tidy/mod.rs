@@ -130,15 +130,19 @@ pub(crate) struct Verdict {
     pub(crate) breaches: Vec<Breach>,
 }
 
-/// Looks at the whole workspace.
+/// Looks at the whole workspace, by those rules whose name is `chosen`.
 ///
 /// # Errors
 /// A file that cannot be read, or a build that fails.
-pub(crate) fn check_all(workspace: &Workspace) -> Result<Vec<Verdict>> {
+pub(crate) fn check_all(
+    workspace: &Workspace,
+    chosen: impl Fn(&str) -> bool,
+) -> Result<Vec<Verdict>> {
     let tree = Tree::read(workspace)?;
     READING
         .iter()
         .chain(WHOLE)
+        .filter(|rule| chosen(rule.name))
         .map(|rule| rule.judge(&tree))
         .collect()
 }
