@@ -143,7 +143,11 @@ impl Daemon {
             let ready = self.wait()?;
             if ready.signals && self.on_signals()? {
                 self.stop();
-                return Ok(exit::SUCCESS);
+                return match self.world.config.goal {
+                    Goal::Serve => Ok(exit::SUCCESS),
+                    Goal::Once(_) => bail!("told to stop before an interface was configured"),
+                    Goal::Offer(_) => bail!("told to stop before an address was offered"),
+                };
             }
             if ready.links {
                 self.on_links()?;

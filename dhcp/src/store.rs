@@ -206,8 +206,8 @@ pub fn read(path: &Path) -> io::Result<Option<String>> {
 ///
 /// # Errors
 /// The step that failed; the old file is then still in place.
-pub fn write(path: &Path, text: &str) -> Result<(), ReplaceError> {
-    atomic::replace(path, text.as_bytes(), 0o600, Durability::Synced)
+pub fn write(path: &Path, text: &str, durability: Durability) -> Result<(), ReplaceError> {
+    atomic::replace(path, text.as_bytes(), 0o600, durability)
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! What all clients share: settings, the netlink socket, files, hooks, chance.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::Ipv6Addr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use gokrazy_core::atomic::{Durability, ReplaceError};
 use gokrazy_core::lease::Lease;
 use gokrazy_netlink::Handle;
 
@@ -67,6 +69,8 @@ pub struct World {
     /// Set when the goal is reached.
     pub outcome: Option<Outcome>,
     warned: HashMap<String, io::ErrorKind>,
+    /// Files that the disk need not have yet.
+    unsynced: Vec<PathBuf>,
 }
 
 impl World {
@@ -95,6 +99,7 @@ impl World {
             resolver_changed: false,
             outcome: None,
             warned: HashMap::new(),
+            unsynced: Vec::new(),
             config,
         })
     }
@@ -126,7 +131,11 @@ impl World {
     }
 
     /// How a client on this interface presents itself.
-    pub fn identity(&self, name: &str, mac: [u8; 6]) -> Identity {
+    pub fn identity(&mut self, name: &str, mac: [u8; 6]) -> Identity {
+        let client_id = match self.config.client_id {
+            ClientId::Mac => [&[1], &mac[..]].concat(),
+            ClientId::Duid => self.duid_client_id(mac),
+        };
         let config = &self.config;
         let mut wanted = if config.anonymous {
             WANTED_ANONYMOUS.to_vec()
@@ -144,10 +153,7 @@ impl World {
         };
         Identity {
             mac,
-            client_id: match config.client_id {
-                ClientId::Mac => [&[1], &mac[..]].concat(),
-                ClientId::Duid => self.duid_client_id(mac),
-            },
+            client_id,
             hostname,
             wanted,
             longest: (!config.anonymous).then_some(LONGEST_MESSAGE),
@@ -159,13 +165,13 @@ impl World {
 
     /// RFC 4361 §6.1: type 255, interface id, DUID; the interface id is the end of the hardware address, which
     /// stays when interfaces are numbered anew.
-    fn duid_client_id(&self, mac: [u8; 6]) -> Vec<u8> {
+    fn duid_client_id(&mut self, mac: [u8; 6]) -> Vec<u8> {
         let [_, _, iaid @ ..] = mac;
         [&[255], &iaid[..], &self.duid(mac)].concat()
     }
 
     /// How a client on this interface presents itself in DHCPv6.
-    pub fn identity6(&self, mac: [u8; 6]) -> v6::Identity {
+    pub fn identity6(&mut self, mac: [u8; 6]) -> v6::Identity {
         let [_, _, iaid @ ..] = mac;
         v6::Identity {
             duid: if self.config.anonymous {
@@ -179,7 +185,7 @@ impl World {
 
     /// The DUID of this machine, kept in the state folder; made of the first interface's hardware address
     /// (RFC 8415 §11.4).
-    fn duid(&self, mac: [u8; 6]) -> Vec<u8> {
+    fn duid(&mut self, mac: [u8; 6]) -> Vec<u8> {
         let path = self.config.state_dir.join(DUID_FILE);
         let kept = store::read(&path).ok().flatten().unwrap_or_default();
         if let Some(duid) = parse_hex(kept.trim()) {
@@ -191,11 +197,18 @@ impl World {
             return duid;
         }
         let text: String = duid.iter().map(|byte| format!("{byte:02x}")).collect();
-        if let Err(error) = store::write(&path, &(text + "\n")) {
+        if let Err(error) = self.write_early(path, &(text + "\n")) {
             self.log
                 .event("dhcp", format!("{error}: {}", error.io_error()));
         }
         duid
+    }
+
+    /// Writes what is needed before the first message, without waiting for the disk: it is synced with the first lease.
+    fn write_early(&mut self, path: PathBuf, text: &str) -> Result<(), ReplaceError> {
+        store::write(&path, text, Durability::Volatile)?;
+        self.unsynced.push(path);
+        Ok(())
     }
 
     /// Lets the kernel make IPv6 addresses that are stable on a network and tell nothing on others (RFC 7217).
@@ -221,7 +234,7 @@ impl World {
         });
         let saved = match kept {
             Some(_) => Ok(()),
-            None => store::write(&path, &format!("{secret}\n")),
+            None => self.write_early(path, &format!("{secret}\n")),
         };
         if let Err(error) = saved {
             return self
@@ -261,7 +274,12 @@ impl World {
 
     /// Keeps a lease for the next run; says whether that worked.
     pub fn save(&mut self, name: &str, text: &str) -> bool {
-        let result = store::write(&self.config.state_dir.join(name), text);
+        for early in self.unsynced.drain(..) {
+            // Should it fail, the kernel writes the file in its own time.
+            let _ = File::open(early).and_then(|file| file.sync_all());
+        }
+        let path = self.config.state_dir.join(name);
+        let result = store::write(&path, text, Durability::Synced);
         let kind = result.as_ref().err().map(|error| error.io_error().kind());
         // A disk that stays full is told of once.
         let before = match kind {

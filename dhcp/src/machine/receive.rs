@@ -308,8 +308,12 @@ fn describe(grant: &Grant, renewed: bool) -> String {
         Some(router) => format!(", via {router}"),
         None => String::new(),
     };
+    let routes = match terms.routes.len() {
+        0 => String::new(),
+        count => format!(", {count} more routes"),
+    };
     format!(
-        "{verb} {}/{} from {} {lease}{via}",
+        "{verb} {}/{} from {} {lease}{via}{routes}",
         terms.ipv4.address, terms.ipv4.prefix, terms.server
     )
 }

@@ -200,6 +200,22 @@ fn option_121_displaces_3_and_33() {
 }
 
 #[test]
+fn halves_of_all_addresses_are_routes_like_others() {
+    let halves = [121, 12, 1, 0, 192, 0, 2, 9, 1, 128, 192, 0, 2, 9];
+    let impossible = [121, 12, 4, 224, 192, 0, 2, 9, 8, 0, 192, 0, 2, 9];
+    let routes = |option: &[u8]| {
+        terms_of(&reply(5, &[option]), ClasslessRoutes::Accept)
+            .routes
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let want = ["0.0.0.0/1,192.0.2.9", "128.0.0.0/1,192.0.2.9"];
+    assert_eq!(routes(&halves), want);
+    assert!(routes(&impossible).is_empty());
+}
+
+#[test]
 fn parts_are_joined_wherever_they_stand() {
     let mut bytes = reply(
         5,

@@ -233,7 +233,9 @@ fn classless_routes(raw: &[u8]) -> Option<Vec<Route>> {
             prefix,
             gateway,
         };
-        let reachable = prefix == 0 || terms::is_unicast(destination);
+        // 0.0.0.0/1 and its halves hold hosts, though their first address is none.
+        let holds_hosts = prefix < 8 && destination.is_unspecified();
+        let reachable = holds_hosts || terms::is_unicast(destination);
         let via = gateway.is_unspecified() || terms::is_unicast(gateway);
         if reachable && via && !routes.contains(&route) && routes.len() < MOST_ROUTES {
             routes.push(route);

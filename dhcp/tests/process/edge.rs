@@ -475,3 +475,35 @@ fn a_hangup_asks_for_more_time_and_test_keeps_no_identifier() {
     assert!(client.is_alive());
     client.terminate();
 }
+
+/// Each wait for the disk takes 30 s here: the first lease must not wait for one.
+#[test]
+fn a_slow_disk_holds_up_no_address() {
+    let net = Net::new();
+    let server = net.server();
+    let mut command = net.in_client("strace");
+    command
+        .args(["-f", "-o", "/dev/null", "-e", "trace=fsync"])
+        .args(["-e", "inject=fsync:delay_enter=30000000"])
+        .arg(env!("CARGO_BIN_EXE_dhcp"))
+        .args(["--interface", "veth0"])
+        .args(net.folders())
+        .args(OFF);
+    let mut child = command.spawn().unwrap();
+    server.serve(&[&lease(600)]);
+    eventually(5, "the address", || net.has("192.0.2.17"));
+    child.kill().unwrap();
+    let _ = child.try_wait();
+}
+
+#[test]
+fn told_to_stop_too_early_once_does_not_claim_success() {
+    let net = Net::new();
+    let server = net.server();
+    for goal in ["--once", "--test"] {
+        let mut client = net.client(&[goal]);
+        server.expect(DISCOVER, 10);
+        client.signal(Signal::SIGTERM);
+        assert_eq!(client.exit(5), Some(1), "{goal}");
+    }
+}
