@@ -136,6 +136,7 @@ impl Daemon {
     fn serve(&mut self) -> Result<u8> {
         loop {
             self.refresh_resolver();
+            self.world.sync();
             if let Some(code) = self.goal_reached()? {
                 self.say_farewell();
                 return Ok(code);

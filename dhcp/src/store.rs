@@ -202,12 +202,12 @@ pub fn read(path: &Path) -> io::Result<Option<String>> {
     Ok(Some(text))
 }
 
-/// Replaces the file.
+/// Replaces the file; it is not on the disk yet when this returns.
 ///
 /// # Errors
 /// The step that failed; the old file is then still in place.
-pub fn write(path: &Path, text: &str, durability: Durability) -> Result<(), ReplaceError> {
-    atomic::replace(path, text.as_bytes(), 0o600, durability)
+pub fn write(path: &Path, text: &str) -> Result<(), ReplaceError> {
+    atomic::replace(path, text.as_bytes(), 0o600, Durability::Volatile)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use gokrazy_core::atomic::{Durability, ReplaceError};
+use gokrazy_core::atomic::{self, ReplaceError};
 use gokrazy_core::lease::Lease;
 use gokrazy_netlink::Handle;
 
@@ -69,8 +69,10 @@ pub struct World {
     /// Set when the goal is reached.
     pub outcome: Option<Outcome>,
     warned: HashMap<String, io::ErrorKind>,
-    /// Files that the disk need not have yet.
+    /// Files that are written, and not on the disk yet.
     unsynced: Vec<PathBuf>,
+    /// Whether a lease is among them.
+    sync_due: bool,
 }
 
 impl World {
@@ -100,6 +102,7 @@ impl World {
             outcome: None,
             warned: HashMap::new(),
             unsynced: Vec::new(),
+            sync_due: false,
             config,
         })
     }
@@ -204,10 +207,12 @@ impl World {
         duid
     }
 
-    /// Writes what is needed before the first message, without waiting for the disk: it is synced with the first lease.
+    /// Replaces a file of the state folder without waiting for the disk; [`World::sync`] does.
     fn write_early(&mut self, path: PathBuf, text: &str) -> Result<(), ReplaceError> {
-        store::write(&path, text, Durability::Volatile)?;
-        self.unsynced.push(path);
+        store::write(&path, text)?;
+        if !self.unsynced.contains(&path) {
+            self.unsynced.push(path);
+        }
         Ok(())
     }
 
@@ -274,12 +279,8 @@ impl World {
 
     /// Keeps a lease for the next run; says whether that worked.
     pub fn save(&mut self, name: &str, text: &str) -> bool {
-        for early in self.unsynced.drain(..) {
-            // Should it fail, the kernel writes the file in its own time.
-            let _ = File::open(early).and_then(|file| file.sync_all());
-        }
-        let path = self.config.state_dir.join(name);
-        let result = store::write(&path, text, Durability::Synced);
+        let result = self.write_early(self.config.state_dir.join(name), text);
+        self.sync_due |= result.is_ok();
         let kind = result.as_ref().err().map(|error| error.io_error().kind());
         // A disk that stays full is told of once.
         let before = match kind {
@@ -295,6 +296,27 @@ impl World {
             );
         }
         kind.is_none()
+    }
+
+    /// Waits for the disk, once a lease is in force and published: until then nothing may hold it up.
+    pub fn sync(&mut self) {
+        if !std::mem::take(&mut self.sync_due) {
+            return;
+        }
+        for path in std::mem::take(&mut self.unsynced) {
+            let synced = File::open(&path).and_then(|file| file.sync_all());
+            // What is gone again need not be kept.
+            if let Err(error) = synced
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                self.log
+                    .event("dhcp", format!("sync {}: {error}", path.display()));
+            }
+        }
+        if let Err(error) = atomic::sync_parent(&self.config.state_dir.join(DUID_FILE)) {
+            self.log
+                .event("dhcp", format!("{error}: {}", error.io_error()));
+        }
     }
 
     /// Forgets a lease.

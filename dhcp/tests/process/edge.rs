@@ -476,7 +476,7 @@ fn a_hangup_asks_for_more_time_and_test_keeps_no_identifier() {
     client.terminate();
 }
 
-/// Each wait for the disk takes 30 s here: the first lease must not wait for one.
+/// Each wait for the disk takes 30 s here: the first lease must not wait for one, nor what is told of it.
 #[test]
 fn a_slow_disk_holds_up_no_address() {
     let net = Net::new();
@@ -492,6 +492,9 @@ fn a_slow_disk_holds_up_no_address() {
     let mut child = command.spawn().unwrap();
     server.serve(&[&lease(600)]);
     eventually(5, "the address", || net.has("192.0.2.17"));
+    for name in ["run/net/veth0", "run/resolv.conf", "state/veth0"] {
+        eventually(5, name, || net.folder.join(name).exists());
+    }
     child.kill().unwrap();
     let _ = child.try_wait();
 }
