@@ -308,7 +308,7 @@ fn describe(grant: &Grant, renewed: bool) -> String {
         Some(router) => format!(", via {router}"),
         None => String::new(),
     };
-    let routes = match terms.routes.len() {
+    let routes = match terms.ipv4.routes.len() {
         0 => String::new(),
         count => format!(", {count} more routes"),
     };

@@ -205,6 +205,7 @@ fn halves_of_all_addresses_are_routes_like_others() {
     let impossible = [121, 12, 4, 224, 192, 0, 2, 9, 8, 0, 192, 0, 2, 9];
     let routes = |option: &[u8]| {
         terms_of(&reply(5, &[option]), ClasslessRoutes::Accept)
+            .ipv4
             .routes
             .iter()
             .map(ToString::to_string)
