@@ -17,6 +17,7 @@ use crate::runtime::keeper;
 use crate::runtime::options::{Mode, Options};
 use crate::runtime::panic;
 use crate::service::{is_name, values};
+use crate::syslog::{self, target::Target};
 use crate::{machine, supervise_with};
 
 /// PID 1 of a gokrazy device, and a supervisor for containers and namespaces.
@@ -157,6 +158,9 @@ struct LogdArgs {
     /// Bytes kept of standard input.
     #[arg(long, value_name = "SIZE", default_value = "256K", value_parser = values::size, conflicts_with = "socket_fd")]
     max: u64,
+    /// Keep nothing: send what is kept to a syslog collector, `[udp://|tcp://]HOST[:PORT]`.
+    #[arg(long, value_name = "TARGET", conflicts_with_all = ["socket_fd", "persistent_dir", "name", "max"])]
+    forward: Option<Target>,
 }
 
 /// `logd`: keeps output.
@@ -164,6 +168,10 @@ pub fn logd() -> ExitCode {
     // Where it is init's own program, the kernel has named the process after that.
     let _ = nix::sys::prctl::set_name(c"logd");
     let args = LogdArgs::parse();
+    if let Some(target) = args.forward {
+        let _ = nix::sys::prctl::set_name(c"syslog");
+        return ended("syslog", syslog::forward::run(&args.log_dir, target));
+    }
     if !is_name(&args.name) {
         eprintln!(
             "logd: --name {}: letters, digits, `.`, `_` and `-`",
@@ -171,10 +179,14 @@ pub fn logd() -> ExitCode {
         );
         return ExitCode::from(exit::USAGE);
     }
-    match keep(&args) {
+    ended("logd", keep(&args))
+}
+
+fn ended(name: &str, result: std::io::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("logd: {error}");
+            eprintln!("{name}: {error}");
             ExitCode::from(exit::FAILURE)
         }
     }

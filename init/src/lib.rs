@@ -10,6 +10,7 @@
 //! | [`supervise`] | how services live, decided without touching anything | `init` |
 //! | [`runtime`] | the shell around it: processes, sockets, files | `init` |
 //! | [`logd`] | the keeper of the logs | `logd` |
+//! | [`syslog`] | what it kept, sent to a collector | `logd --forward` |
 //! | [`ctl`] | what people and scripts ask of a running init | `init ctl` |
 //! | `web` (feature `web`) | the status page and the API, an unprivileged process of its own | `web` |
 //!
@@ -25,6 +26,7 @@ pub mod runtime;
 pub mod service;
 pub mod stage1;
 pub mod supervise;
+pub mod syslog;
 #[cfg(feature = "web")]
 pub mod web;
 

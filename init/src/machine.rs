@@ -5,6 +5,7 @@
 
 pub mod end;
 pub mod folders;
+pub mod forwarding;
 pub mod system;
 pub mod watchdog;
 
@@ -42,7 +43,11 @@ pub fn run(options: Options, services: &Path) -> ExitCode {
     } else {
         None
     };
-    let system = system::services();
+    let mut system = system::services();
+    match forwarding::target(&command_line()) {
+        Ok(target) => system.extend(target.map(|target| system::forwarder(&target))),
+        Err(complaint) => complaints.push(complaint),
+    }
     let mut reserved: Vec<&str> = system.iter().map(|service| service.name.as_str()).collect();
     reserved.extend([service::INIT_LOG, service::KERNEL_LOG, service::LOG_KEEPER]);
     let loaded = load::load(services, &reserved);

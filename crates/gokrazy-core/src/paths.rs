@@ -59,6 +59,9 @@ pub const PERM_NTP: &str = "/perm/ntp";
 /// Logs that outlive a boot, for services that ask for it. Writer: logd.
 pub const PERM_LOG: &str = "/perm/log";
 
+/// Where logs are forwarded to, `[udp://|tcp://]HOST[:PORT]` (gokrazy's file). Writer: the operator.
+pub const PERM_SYSLOG_TARGET: &str = "/perm/remote_syslog/target";
+
 /// One home folder per service.
 pub const PERM_HOME: &str = "/perm/home";
 
@@ -94,6 +97,9 @@ pub const ETC_SYSCTL: &str = "/etc/sysctl.conf";
 
 /// Names the operating system (os-release(5)).
 pub const OS_RELEASE: &str = "/etc/os-release";
+
+/// Where logs are forwarded to unless the device says otherwise (gokrazy's file).
+pub const ETC_SYSLOG_TARGET: &str = "/etc/gokrazy/remote_syslog/target";
 
 /// The TCP port of the web page as a number, if not 80 (gokrazy's file).
 pub const HTTP_PORT: &str = "/etc/http-port.txt";

@@ -31,9 +31,14 @@ pub const NTP: SystemUser = SystemUser {
     name: "ntp",
     id: 904,
 };
+/// Forwards logs to a collector, where one is named.
+pub const SYSLOG: SystemUser = SystemUser {
+    name: "syslog",
+    id: 905,
+};
 
 /// All of them, in the order of their ids; randomd runs as root, since crediting entropy needs `CAP_SYS_ADMIN`.
-pub const ALL: [SystemUser; 4] = [LOGD, WEB, DHCP, NTP];
+pub const ALL: [SystemUser; 5] = [LOGD, WEB, DHCP, NTP, SYSLOG];
 
 /// Group of our daemons that write files of their own into `<run-dir>`.
 pub const PUBLISHERS: u32 = 900;

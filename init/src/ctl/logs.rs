@@ -1,9 +1,9 @@
 //! A service's log, kept and coming.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use gokrazy_core::log_record::Record;
 use gokrazy_core::paths;
 
 use super::{CtlError, show};
+use crate::logd::reader::{Place, Reader, Wanted as Kept};
 
 /// How often a followed log is looked at.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -24,13 +25,6 @@ pub struct Wanted {
     pub follow: bool,
     /// JSON instead of the lines as they are kept.
     pub json: bool,
-}
-
-/// Where reading has got to.
-#[derive(Debug, Default)]
-struct Place {
-    segment: Option<PathBuf>,
-    offset: u64,
 }
 
 /// Shows the log of `name`.
@@ -58,9 +52,9 @@ pub fn run(run_dir: &Path, name: &str, wanted: &Wanted) -> Result<(), CtlError> 
 
 fn show_all(folder: &Path, wanted: &Wanted) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut place = Place::default();
+    let mut reader = Reader::at(folder.to_owned(), Kept::All, Place::START);
     let mut last = VecDeque::new();
-    read_on(folder, &mut place, &mut |line| {
+    read_on(&mut reader, &mut |line| {
         match wanted.lines {
             None => put(&mut out, line, wanted.json)?,
             Some(count) => {
@@ -81,9 +75,7 @@ fn show_all(folder: &Path, wanted: &Wanted) -> io::Result<()> {
     }
     loop {
         thread::sleep(PERIOD);
-        read_on(folder, &mut place, &mut |line| {
-            put(&mut out, line, wanted.json)
-        })?;
+        read_on(&mut reader, &mut |line| put(&mut out, line, wanted.json))?;
         out.flush()?;
     }
 }
@@ -95,55 +87,19 @@ fn put(out: &mut impl Write, line: &[u8], json: bool) -> io::Result<()> {
     }
 }
 
-/// Gives every whole line behind `place` to `each`, and moves `place` behind them.
-fn read_on(
-    folder: &Path,
-    place: &mut Place,
-    each: &mut impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    for segment in segments(folder)? {
-        if place
-            .segment
-            .as_ref()
-            .is_some_and(|current| segment < *current)
-        {
-            continue;
-        }
-        if place.segment.as_ref() != Some(&segment) {
-            *place = Place {
-                segment: Some(segment.clone()),
-                offset: 0,
-            };
-        }
-        // Logd may have removed it since it was listed: what was in it was too old to keep.
-        let Ok(mut file) = File::open(&segment) else {
-            continue;
-        };
-        file.seek(SeekFrom::Start(place.offset))?;
-        let mut reader = BufReader::new(file);
-        let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line)? > 0 && line.last() == Some(&b'\n') {
-            place.offset = place
-                .offset
-                .saturating_add(u64::try_from(line.len()).unwrap_or(0));
-            line.pop();
-            each(&line)?;
-            line.clear();
-        }
-    }
-    Ok(())
-}
-
-fn segments(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
+/// Gives every record that is there and has not been read to `each`.
+fn read_on(reader: &mut Reader, each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    match fs::read_dir(reader.folder()) {
         // Nothing has been printed yet.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => drop(other?),
+    }
+    let mut done = Ok(());
+    let mut give = |line: &[u8]| {
+        if done.is_ok() {
+            done = each(line);
+        }
     };
-    let mut paths: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
-    paths.retain(|path| path.extension().is_some_and(|end| end == "log"));
-    paths.sort();
-    Ok(paths)
+    while reader.read(|line, _| give(line)) {}
+    done
 }

@@ -5,6 +5,7 @@
 //! | [`lines`] | bytes of a stream to records |
 //! | [`segments`] | a bounded log on disk |
 //! | [`kernel`] | records of the kernel log |
+//! | [`reader`] | segments to records again, for those who show or forward them |
 //! | [`serve`] | the loop: pipes in, segments out |
 //!
 //! Memory is bounded by the number of streams times the longest line, whatever is printed.
@@ -12,5 +13,6 @@
 
 pub mod kernel;
 pub mod lines;
+pub mod reader;
 pub mod segments;
 pub mod serve;

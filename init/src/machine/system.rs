@@ -5,6 +5,7 @@ use std::time::Duration;
 use gokrazy_core::{paths, users};
 
 use crate::service::{Isolation, Restart, Role, Service, User, capabilities};
+use crate::syslog::target::Target;
 
 /// Our daemons come back faster than services, since others wait for what they do.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
@@ -25,13 +26,25 @@ pub fn services() -> Vec<Service> {
         publisher(daemon("ntp", users::NTP.id, &["sys-time"])),
         Service {
             critical: true,
-            role: Role::Page,
+            role: Role::Networked,
             ..with_arguments(
                 daemon("web", users::WEB.id, &["net-bind-service"]),
                 &["--http-socket", &http_socket],
             )
         },
     ]
+}
+
+/// What forwards the logs to a collector, on devices that name one; it may read them as the page may.
+pub fn forwarder(target: &Target) -> Service {
+    let program = format!("{}/{}", paths::SYSTEM_BIN, users::LOGD.name);
+    Service {
+        name: users::SYSLOG.name.to_owned(),
+        command: vec![program, "--forward".to_owned(), target.to_string()],
+        groups: vec![users::WEB.id],
+        role: Role::Networked,
+        ..daemon(users::SYSLOG.name, users::SYSLOG.id, &[])
+    }
 }
 
 /// One that writes files of its own into the run folder.
@@ -96,6 +109,17 @@ mod tests {
             got,
             want.map(|(name, user, set, groups)| (name.to_owned(), User::Id(user), set, groups))
         );
+    }
+
+    #[test]
+    fn what_forwards_logs_can_read_them_and_nothing_else() {
+        let service = forwarder(&"tcp://logs".parse().unwrap());
+        assert_eq!(
+            service.command,
+            ["/gokrazy/logd", "--forward", "tcp://logs:514"]
+        );
+        assert_eq!((service.user, service.capabilities), (User::Id(905), 0));
+        assert_eq!(service.groups, [users::WEB.id]);
     }
 
     #[test]

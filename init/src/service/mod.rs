@@ -118,9 +118,10 @@ pub struct Isolation {
 pub enum Role {
     /// A program of the operator's: stopped first.
     Application,
-    /// The page: stopped when the applications are gone, while its clients can still be answered over the network.
-    Page,
-    /// A daemon of ours on a device: stopped when the page is gone.
+    /// A daemon of ours that speaks with other machines to its end: stopped when the applications are gone, while
+    /// there is a network.
+    Networked,
+    /// Another daemon of ours on a device: stopped when those are gone.
     System,
     /// The keeper of the logs: stopped last, told which pipes to read.
     LogKeeper,

@@ -303,7 +303,7 @@ impl Registry {
                 let why = format!("{name} keeps the output of all others: restart it instead");
                 Err(Refusal::Failed(why))
             }
-            Some(Role::Application | Role::Page | Role::System) | None => {
+            Some(Role::Application | Role::Networked | Role::System) | None => {
                 Ok(self.on(index, Event::Stop, now))
             }
         }

@@ -180,7 +180,7 @@ impl Sources {
             .map(|status| Service {
                 memory: status.pid.and_then(|pid| self.kernel.process_memory(pid)),
                 last_line: logs::folder_of(&logs, &status.name)
-                    .and_then(|folder| logs::reader::last_text(&folder)),
+                    .and_then(|folder| crate::logd::reader::last_text(&folder)),
                 status,
             })
             .collect();

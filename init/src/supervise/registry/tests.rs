@@ -180,7 +180,7 @@ fn a_shutdown_goes_against_the_order_of_the_start_and_our_daemons_go_last() {
         ..service("logd", &[])
     };
     let page = Service {
-        role: Role::Page,
+        role: Role::Networked,
         ..service("web", &[])
     };
     let services = vec![

@@ -2,7 +2,7 @@
 
 use gokrazy_core::log_record::{Record, Stream};
 
-use super::reader::Place;
+use crate::logd::reader::Place;
 
 /// How a client wants to read a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

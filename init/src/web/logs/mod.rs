@@ -5,11 +5,9 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`reader`] | segments on the disk to records |
 //! | [`format`] | records to what a client reads |
 
 pub mod format;
-pub mod reader;
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -30,8 +28,8 @@ use super::App;
 use super::error::Refusal;
 use super::params::{self, Params};
 use super::watch::Watch;
+use crate::logd::reader::{Place, Reader, Wanted};
 use format::{Style, Writer};
-use reader::{Place, Reader, Wanted};
 
 /// Clients that may follow logs at a time: each costs an inotify instance, of which a user has 128.
 pub const MAX_FOLLOWERS: usize = 32;

@@ -54,6 +54,11 @@ impl Place {
         offset: 0,
     };
 
+    /// How many segments on it is from `earlier`.
+    pub fn segments_since(self, earlier: Self) -> u64 {
+        self.segment.saturating_sub(earlier.segment)
+    }
+
     /// Reads what `Display` wrote.
     pub fn parse(text: &str) -> Option<Self> {
         let (segment, offset) = text.split_once('-')?;
@@ -92,6 +97,22 @@ impl Reader {
     pub fn from_end(folder: PathBuf, wanted: Wanted, records: usize) -> Self {
         let place = before_end(&folder, wanted, records);
         Self::at(folder, wanted, place)
+    }
+
+    /// A reader that begins at the oldest record that is there now; what is removed before it is read is a gap.
+    pub fn from_oldest(folder: PathBuf, wanted: Wanted) -> Self {
+        let segment = segments(&folder).first().copied().unwrap_or(0);
+        Self::at(folder, wanted, Place { segment, offset: 0 })
+    }
+
+    /// Where reading has got to.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Reads on from a place where it has been before.
+    pub fn return_to(&mut self, place: Place) {
+        self.place = place;
     }
 
     /// The log's folder.
