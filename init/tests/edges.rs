@@ -273,3 +273,19 @@ fn init_takes_precedence_and_hands_none_on() {
     let policy = String::from_utf8_lossy(&policy.stdout).into_owned();
     assert!(policy.contains("SCHED_FIFO"), "{policy}");
 }
+
+#[test]
+fn a_user_by_name_has_the_groups_of_the_machines_tables() {
+    let tables = "mount -t tmpfs none /etc\n\
+                  echo 'web:x:1234:4321::/:/bin/sh' > /etc/passwd\n\
+                  printf 'web:x:4321:\\nvideo:x:44:web\\n' > /etc/group";
+    let setup = Setup {
+        prepare: tables,
+        ..Setup::default()
+    };
+    let services = "[[service]]\nname = 'a'\nuser = 'web'\ngroups = [77]\n\
+                    command = ['/bin/sh', '-c', 'id -u; id -g; id -G; exec sleep 1000']\n";
+    let init = Init::start_with("groups", services, &setup);
+    init.until_logged("a", "4321 44 77");
+    assert_eq!(init.log("a"), ["1234", "4321", "4321 44 77"]);
+}

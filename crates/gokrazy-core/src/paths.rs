@@ -170,6 +170,9 @@ pub const DEV_NULL: &str = "/dev/null";
 /// Users by name (`passwd(5)`).
 pub const ETC_PASSWD: &str = "/etc/passwd";
 
+/// Groups by name (group(5)).
+pub const ETC_GROUP: &str = "/etc/group";
+
 /// The hardware watchdog.
 pub const WATCHDOG: &str = "/dev/watchdog";
 

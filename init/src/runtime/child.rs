@@ -77,8 +77,10 @@ pub struct Home {
 /// A user, its groups, and what it may do all the same.
 #[derive(Debug)]
 pub struct Credentials {
-    /// User and group id.
+    /// User id.
     pub id: u32,
+    /// Id of its own group.
+    pub group: u32,
     /// Further groups; `None` where they cannot be set.
     pub groups: Option<Vec<u32>>,
     /// Capabilities that it keeps; `None`: all, as root has them.
@@ -235,7 +237,10 @@ fn own(home: &Home) -> io::Result<()> {
 }
 
 fn become_user(credentials: &Credentials) -> Result<(), Failure> {
-    let (user, group) = (Uid::from_raw(credentials.id), Gid::from_raw(credentials.id));
+    let (user, group) = (
+        Uid::from_raw(credentials.id),
+        Gid::from_raw(credentials.group),
+    );
     if let Some(groups) = &credentials.groups {
         let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
         tried("set groups", setgroups(&groups))?;

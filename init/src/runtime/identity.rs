@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use gokrazy_core::atomic::{self, Durability};
 use gokrazy_core::{paths, users};
 
+use super::accounts;
 use super::users_record::Record;
 
 use crate::service::{Service, User};
@@ -52,7 +53,7 @@ impl Identities {
     pub fn of(&mut self, service: &Service) -> Result<u32, String> {
         match &service.user {
             User::Id(id) => Ok(*id),
-            User::Name(name) => lookup(name),
+            User::Name(name) => accounts::lookup(name).map(|account| account.uid),
             User::Auto => Ok(self.auto(&service.name)),
         }
     }
@@ -148,25 +149,6 @@ fn is_mapped(map: &str, id: u32) -> bool {
     })
 }
 
-fn lookup(name: &str) -> Result<u32, String> {
-    let system = users::ALL
-        .iter()
-        .find(|user| user.name == name)
-        .map(|user| user.id);
-    let text = fs::read_to_string(Path::new(paths::ETC_PASSWD)).unwrap_or_default();
-    in_passwd(&text, name)
-        .or(system)
-        .ok_or_else(|| format!("there is no user `{name}`"))
-}
-
-fn in_passwd(text: &str, name: &str) -> Option<u32> {
-    let mut fields = text
-        .lines()
-        .map(|line| line.split(':'))
-        .find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
-    fields.nth(1)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,13 +225,5 @@ mod tests {
         assert!(is_mapped(rootless, 10_000) && !is_mapped(rootless, 65_537));
         assert!(is_mapped("0 1000 1\n", 0) && !is_mapped("0 1000 1\n", 1));
         assert!(!is_mapped("", 0));
-    }
-
-    #[test]
-    fn names_are_looked_up() {
-        let text = "root:x:0:0::/:/bin/sh\nbad\nme:x:1000:1000::/home/me:\n";
-        assert_eq!(in_passwd(text, "me"), Some(1000));
-        assert_eq!(in_passwd(text, "bad"), None);
-        assert_eq!(in_passwd(text, "nobody"), None);
     }
 }

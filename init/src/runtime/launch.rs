@@ -11,6 +11,7 @@ use gokrazy_sys::process;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
+use super::accounts;
 use super::cgroup::Group;
 use super::child::{self, Credentials, Home, Plan};
 use super::fences::Fences;
@@ -157,11 +158,30 @@ impl Launch<'_> {
             return None;
         }
         let all = service.user == User::Id(0) && service.capabilities == 0;
+        let (group, further) = self.groups();
         Some(Credentials {
             id: self.uid,
-            groups: identity::can_set_groups().then(|| service.groups.clone()),
+            group,
+            groups: identity::can_set_groups().then_some(further),
             capabilities: (!all).then_some(service.capabilities),
         })
+    }
+
+    /// Its own group and the further ones: for a user by name as the machine's tables say, otherwise the group of the
+    /// user's number.
+    fn groups(&self) -> (u32, Vec<u32>) {
+        let wanted = self.service.groups.iter().copied();
+        let account = match &self.service.user {
+            User::Name(name) => accounts::lookup(name).ok(),
+            User::Auto | User::Id(_) => None,
+        };
+        match account.filter(|account| account.uid == self.uid) {
+            Some(account) => (
+                account.gid,
+                account.further.into_iter().chain(wanted).collect(),
+            ),
+            None => (self.uid, wanted.collect()),
+        }
     }
 
     /// Applications have a home; our daemons have folders of their own.

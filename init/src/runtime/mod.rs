@@ -10,6 +10,7 @@
 //! | [`clock`] | the two clocks; nobody else reads one |
 //! | [`journal`] | init's own lines |
 //! | [`identity`], [`users_record`] | whom a service runs as |
+//! | [`accounts`] | users by name, and their groups |
 //! | [`launch`], [`child`] | making a service's process: before and after the clone |
 //! | [`fences`], `landlock` | what a service cannot see and do |
 //! | [`tree`], [`cgroup`] | all processes of a service: whether any lives, and killing them |
@@ -26,6 +27,7 @@
 //! Invariants: PID 1 parses nothing from the network, reads nothing that a service prints, never waits but for its
 //! queue, and survives every error: what fails is logged and tried again.
 
+pub mod accounts;
 pub mod cgroup;
 pub mod child;
 pub mod clock;

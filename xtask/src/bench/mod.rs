@@ -4,6 +4,7 @@
 //! How each was taken stands in its own module's first lines.
 
 mod boot;
+mod init;
 mod ntp;
 mod rest;
 mod size;
@@ -38,13 +39,15 @@ enum Subject {
     Rest,
     /// Time from PID 1 to the page, in emulated machines, by the guest's own clock. Needs root.
     Boot,
+    /// init beside s6, runit, finit and BusyBox init: starts, memory, restarts, orphans, floods. Needs root.
+    Init,
     /// How steady ntp keeps a clock, beside chrony; half an hour, so only when it is named. Needs chrony.
     Ntp,
 }
 
 impl Subject {
     /// Measured when none is named.
-    const ALL: [Self; 4] = [Self::Size, Self::Start, Self::Rest, Self::Boot];
+    const ALL: [Self; 5] = [Self::Size, Self::Start, Self::Rest, Self::Init, Self::Boot];
 
     fn measure(self, workspace: &Workspace, table: &mut Table) -> Result<()> {
         match self {
@@ -52,6 +55,7 @@ impl Subject {
             Self::Start => rest::start(&Stand::new(workspace)?, table),
             Self::Rest => rest::rest(&Stand::new(workspace)?, table),
             Self::Boot => boot::measure(workspace, table),
+            Self::Init => init::measure(workspace, table),
             Self::Ntp => ntp::measure(workspace, table),
         }
     }

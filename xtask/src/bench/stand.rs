@@ -263,7 +263,7 @@ impl Drop for Running {
 }
 
 /// Builds the system's programs for this machine, into a folder of their own.
-fn programs(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
+pub(super) fn programs(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
     let architecture = match std::env::consts::ARCH {
         "aarch64" => Architecture::Arm64,
         _ => Architecture::Amd64,

@@ -20,6 +20,7 @@ use gokrazy_core::atomic::{self, Durability};
 
 pub(crate) use needs::{DEBIAN_KEYS, Purpose, program};
 pub(crate) use path::complete as complete_path;
+pub(crate) use unpack::tree;
 
 use self::needs::{Need, Way};
 use crate::image::Board;

@@ -16,6 +16,8 @@ pub(crate) enum Purpose {
     Run,
     /// All tests.
     Test,
+    /// Comparing with others' programs.
+    Bench,
     /// Compiling for devices where rustup cannot get its targets.
     FromSource,
 }
@@ -106,6 +108,14 @@ const NEEDS: &[Need] = &[
     test("dnsmasq-base", "dnsmasq", "a DHCP and DNS server"),
     test("kea-dhcp4-server", "kea-dhcp4", "another DHCP server"),
     test("udhcpd", "udhcpd", "a third DHCP server"),
+    unpacked("s6", "s6-svscan", "a supervisor to compare", Purpose::Bench),
+    unpacked(
+        "runit",
+        "runsvdir",
+        "a supervisor to compare",
+        Purpose::Bench,
+    ),
+    unpacked("finit", "finit", "an init to compare", Purpose::Bench),
     unpacked("chrony", "chronyd", "an NTP server", Purpose::Test),
     test("busybox-static", "busybox", "small services for tests"),
     test("util-linux", "setpriv", "namespaces and users for tests"),

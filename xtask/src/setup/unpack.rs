@@ -66,7 +66,8 @@ pub(super) fn supply(workspace: &Workspace, need: &Need) -> Result<()> {
     )?)
 }
 
-fn tree(workspace: &Workspace, package: &str) -> PathBuf {
+/// Where a package is unpacked.
+pub(crate) fn tree(workspace: &Workspace, package: &str) -> PathBuf {
     workspace.target().join("setup/tools").join(package)
 }
 
