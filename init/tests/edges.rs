@@ -289,3 +289,18 @@ fn a_user_by_name_has_the_groups_of_the_machines_tables() {
     init.until_logged("a", "4321 44 77");
     assert_eq!(init.log("a"), ["1234", "4321", "4321 44 77"]);
 }
+
+#[test]
+fn tasks_are_limited_also_where_no_control_group_can() {
+    let more = "tasks-max = 20\nrestart = 'never'";
+    let script = "n=0; while [ $n -lt 100 ]; do sleep 1000 & n=$((n+1)); echo $n; done; echo all";
+    let own =
+        format!("[[service]]\nname = 'a'\ncommand = ['/bin/sh', '-c', '''{script}''']\n{more}\n");
+    let init = Init::start("tasks", &own);
+    init.until("its end", || (init.state("a") == "stopped").then_some(()));
+    init.until_logged("a", "15");
+    let log = init.log("a");
+    assert!(!log.contains(&"20".to_owned()), "{log:?}");
+    let unfenced = init.status("a")["unfenced"].to_string();
+    assert!(!unfenced.contains("pids.max"), "{unfenced}");
+}

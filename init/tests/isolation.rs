@@ -215,6 +215,7 @@ fn what_the_machine_cannot_give_is_said_and_the_service_runs() {
         assert!(controllers.contains("pids"), "{controllers}");
         return;
     }
+    // A limit of tasks would be the user's, if root's were not shared.
     let init = Init::start("unfenced", &sh("a", "exec sleep 1000", "tasks-max = 5"));
     init.until_state("a", "running");
     assert!(

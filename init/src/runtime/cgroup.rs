@@ -138,23 +138,8 @@ fn sweep(folder: &Path) {
 
 impl Group {
     fn limit(&self, limits: &Limits) -> Vec<String> {
-        let period = 100_000;
-        let quota = |permille: u32| u64::from(permille).saturating_mul(period) / 1000;
-        let wanted = [
-            ("memory.max", limits.memory.map(|bytes| bytes.to_string())),
-            ("memory.oom.group", limits.memory.map(|_| "1".to_owned())),
-            (
-                "cpu.max",
-                limits
-                    .cpu_permille
-                    .map(|share| format!("{} {period}", quota(share))),
-            ),
-            ("pids.max", limits.tasks.map(|tasks| tasks.to_string())),
-        ];
-        let set = wanted
-            .into_iter()
-            .filter_map(|(file, value)| Some((file, value?)));
-        set.filter(|(file, value)| put(&self.path.join(file), value).is_err())
+        files(limits)
+            .filter(|(file, value)| put(&self.path.join(file), value).is_err())
             .map(|(file, _)| file.to_owned())
             .collect()
     }
@@ -219,6 +204,32 @@ impl Group {
     pub fn remove(&self) {
         let _ = fs::remove_dir(&self.path);
     }
+}
+
+/// The file that holds the limit of tasks.
+pub const TASKS: &str = "pids.max";
+
+/// The limits that a group would hold, by their files' names.
+pub fn all(limits: &Limits) -> Vec<String> {
+    files(limits).map(|(file, _)| file.to_owned()).collect()
+}
+
+fn files(limits: &Limits) -> impl Iterator<Item = (&'static str, String)> {
+    let period = 100_000;
+    let quota = |permille: u32| u64::from(permille).saturating_mul(period) / 1000;
+    let cpu = limits.cpu_permille;
+    let wanted = [
+        ("memory.max", limits.memory.map(|bytes| bytes.to_string())),
+        ("memory.oom.group", limits.memory.map(|_| "1".to_owned())),
+        (
+            "cpu.max",
+            cpu.map(|share| format!("{} {period}", quota(share))),
+        ),
+        (TASKS, limits.tasks.map(|tasks| tasks.to_string())),
+    ];
+    wanted
+        .into_iter()
+        .filter_map(|(file, value)| Some((file, value?)))
 }
 
 /// The folder of our own group: where version 2 is mounted, and which group we are in.

@@ -53,6 +53,8 @@ pub struct Plan<'a> {
     pub open_files: Option<(u64, u64)>,
     /// Its own limits, where it has some.
     pub process_limits: ProcessLimits,
+    /// Most tasks of its user, where no group limits its own.
+    pub tasks: Option<u32>,
     /// The nice value that init was found with, where it has to be set.
     pub nice: Option<i32>,
     /// Whom it becomes; `None`: it stays what it is.
@@ -188,6 +190,11 @@ fn limit_process(plan: &Plan<'_>) {
     let wanted = [
         (Resource::RLIMIT_NOFILE, "open-files-max", limits.open_files),
         (Resource::RLIMIT_CORE, "core-max", limits.core),
+        (
+            Resource::RLIMIT_NPROC,
+            "tasks-max",
+            plan.tasks.map(u64::from),
+        ),
     ];
     for (resource, key, value) in wanted {
         if let Some(value) = value

@@ -77,6 +77,8 @@ pub(super) struct Slot {
     pub(super) is_stale: bool,
     pub(super) main: Option<u32>,
     pub(super) out_of_memory_kills: u64,
+    /// Whether its limit of tasks is its user's.
+    pub(super) limits_user: bool,
 }
 
 impl Runtime {

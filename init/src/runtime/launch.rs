@@ -53,6 +53,8 @@ pub struct Launch<'a> {
     pub group: Option<&'a Group>,
     /// Limits of open files, as init found them.
     pub open_files: Option<(u64, u64)>,
+    /// Most tasks of its user, where no group limits its own.
+    pub tasks: Option<u32>,
     /// The nice value that init was found with, where it has to be set.
     pub nice: Option<i32>,
 }
@@ -125,6 +127,7 @@ impl Launch<'_> {
             open_files: self.open_files,
             process_limits: self.service.process_limits,
             nice: self.nice,
+            tasks: self.tasks,
             become_user: self.credentials(),
             home: self.home().map(|path| Home {
                 path,

@@ -8,15 +8,16 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::read;
 
+use super::cgroup;
 use super::clock;
-use super::event_loop::Runtime;
+use super::event_loop::{Runtime, Slot};
 use super::identity;
 use super::launch::{Launch, Launched};
 use super::log_link::{Origin, Pipes};
 use super::notify_socket::NotifySocket;
 use super::queue::Source;
 use super::tree::Tree;
-use crate::service::{Role, Service};
+use crate::service::{Role, Service, User};
 use crate::supervise::phase::{Action, Event};
 use crate::supervise::registry::Order;
 
@@ -134,6 +135,7 @@ impl Runtime {
             extra: extra.as_ref().map(AsFd::as_fd),
             group: slot.group.as_ref(),
             open_files: self.open_files,
+            tasks: service.limits.tasks.filter(|_| slot.limits_user),
             nice: self.nice,
         };
         let launched = launch.go()?;
@@ -264,15 +266,29 @@ impl Runtime {
                     slot.out_of_memory_kills = group.out_of_memory_kills();
                     slot.group = Some(group);
                 }
-                for limit in missing {
-                    self.unfenced(index, &limit);
-                }
+                self.do_without(index, service, &missing);
             }
             Some(Err(error)) => self.complain(index, &format!("make its control group: {error}")),
-            None if service.limits != crate::service::Limits::default() => {
-                self.unfenced(index, "limits")
+            None => {
+                let missing = cgroup::all(&service.limits);
+                self.do_without(index, service, &missing);
             }
-            None => {}
+        }
+    }
+
+    /// Limits that no group can hold: the one of tasks is held by the user, where no other service shares it.
+    fn do_without(&mut self, index: usize, service: &Service, missing: &[String]) {
+        let own = nix::unistd::geteuid().as_raw();
+        // That a group ends as a whole for want of memory is a part of its limit of memory.
+        for limit in missing.iter().filter(|limit| *limit != "memory.oom.group") {
+            let slot = self.slots.get_mut(index);
+            let has_own_user = |slot: &&mut Slot| {
+                service.user == User::Auto && slot.facts.uid.is_some_and(|uid| uid != own)
+            };
+            match slot.filter(has_own_user) {
+                Some(slot) if limit == cgroup::TASKS => slot.limits_user = true,
+                _ => self.unfenced(index, limit),
+            }
         }
     }
 

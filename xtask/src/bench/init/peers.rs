@@ -45,7 +45,9 @@ impl Peer {
     }
 
     /// A shell script that prepares and becomes the supervisor of `count` services that run `idle`.
-    pub(super) fn script(self, count: usize, idle: &Path, init: &Path) -> String {
+    ///
+    /// `s6` is the folder of that package's programs, if they are not installed.
+    pub(super) fn script(self, count: usize, idle: &Path, init: &Path, s6: &Path) -> String {
         let (prepare, become_it) = match self {
             Self::Ours => (
                 table(count, idle),
@@ -55,8 +57,8 @@ impl Peer {
                 ),
             ),
             Self::Busybox => (
-                lines(count, "/etc/inittab", |_| {
-                    format!("::respawn:{} 100000", idle.display())
+                lines(count, "/etc/inittab", |number| {
+                    format!("::respawn:{} 100000 {number}", idle.display())
                 }),
                 "busybox init".to_owned(),
             ),
@@ -69,10 +71,18 @@ impl Peer {
                 }),
                 "finit".to_owned(),
             ),
-            Self::S6 => (folders(count, idle), format!("s6-svscan {MEMORY}/services")),
+            // It starts s6-supervise where Debian installs it.
+            Self::S6 => (
+                format!(
+                    "{}mount -t overlay -o lowerdir={}:/usr/bin none /usr/bin\n",
+                    folders(count, idle),
+                    s6.display()
+                ),
+                format!("s6-svscan {MEMORY}/services"),
+            ),
             Self::Runit => (folders(count, idle), format!("runsvdir {MEMORY}/services")),
         };
-        format!("{ROOM}{prepare}echo go\nexec {become_it} 2>{MEMORY}/errors\n")
+        format!("{ROOM}{prepare}echo go\nexec {become_it} </dev/null 2>{MEMORY}/errors\n")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -47,8 +47,10 @@ const LAUNCHER: [&str; 11] = [
 pub(super) struct Stage {
     idle: PathBuf,
     init: PathBuf,
-    /// Folders of programs that s6-svscan and runsvdir start by their names.
-    path: String,
+    /// Where s6-supervise is, if it is not installed.
+    s6: PathBuf,
+    /// Where runsv is, which runsvdir starts by its name.
+    runit: PathBuf,
 }
 
 /// A supervisor at work; dropped, it is gone.
@@ -75,20 +77,20 @@ impl Stage {
         let programs = stand::programs(workspace, &folder)?;
         let idle = folder.join(IDLE);
         let sleep = setup::program("sleep").context("find sleep")?;
+        // One that a run that was killed left behind may still use it.
+        let _ = fs::remove_file(&idle);
         fs::copy(&sleep, &idle).with_context(|| format!("copy {}", sleep.display()))?;
         Ok(Self {
             idle,
             init: programs.join("init"),
-            path: ["s6", "runit"]
-                .map(|package| setup::tree(workspace, package).join("usr/bin"))
-                .map(|folder| folder.display().to_string())
-                .join(":"),
+            s6: setup::tree(workspace, "s6").join("usr/bin"),
+            runit: setup::tree(workspace, "runit").join("usr/bin"),
         })
     }
 
     /// Starts a supervisor of `count` idle services and waits until all run.
     pub(super) fn start(&self, peer: Peer, count: usize) -> Result<Running> {
-        let script = peer.script(count, &self.idle, &self.init);
+        let script = peer.script(count, &self.idle, &self.init, &self.s6);
         let mut running = self.run(peer, &script)?;
         let watch = Stopwatch::start();
         let all = clock::poll(LIMIT, PAUSE, || (idle().len() == count).then_some(()));
@@ -99,7 +101,7 @@ impl Stage {
 
     /// Starts our init with a table of its own.
     pub(super) fn start_ours(&self, table: &str) -> Result<Running> {
-        let script = Peer::Ours.script(0, &self.idle, &self.init);
+        let script = Peer::Ours.script(0, &self.idle, &self.init, &self.s6);
         let table = format!("cat >>{MEMORY}/services.toml <<'END'\n{table}END\necho go\n");
         self.run(Peer::Ours, &script.replacen("echo go\n", &table, 1))
     }
@@ -115,12 +117,18 @@ impl Stage {
         command
             .args(LAUNCHER)
             .args(peer.namespaces())
-            .args(["sh", "-ec"])
-            .arg(format!("PATH=\"$PATH:{}\"\n{script}", self.path))
-            .stdin(Stdio::null())
+            .args(["sh", "-es"])
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         let mut launcher = command.spawn().context("start a supervisor")?;
+        // Longer than an argument may be.
+        let mut input = launcher.stdin.take().context("have the script's input")?;
+        let script = format!("PATH=\"$PATH:{}\"\n{script}", self.runit.display());
+        input
+            .write_all(script.as_bytes())
+            .context("hand the script over")?;
+        drop(input);
         let output = launcher.stdout.take();
         let mut running = Running {
             launcher,
