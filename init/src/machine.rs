@@ -3,6 +3,7 @@
 //! What can be configured is the image's services; our daemons stand in [`system`], so that no configuration keeps
 //! the device from its network and its page.
 
+pub mod button;
 pub mod end;
 pub mod folders;
 pub mod forwarding;

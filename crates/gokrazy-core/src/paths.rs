@@ -95,6 +95,18 @@ pub const ETC_HOSTNAME: &str = "/etc/hostname";
 /// Kernel settings of the image, beside those that init makes (sysctl.conf(5)).
 pub const ETC_SYSCTL: &str = "/etc/sysctl.conf";
 
+/// The program that Enter on the console runs, in the first line; only images that were built with one have the file.
+pub const EMERGENCY_SHELL: &str = "/etc/gokrazy/emergency-shell";
+
+/// The machine's console (console(4)).
+pub const CONSOLE: &str = "/dev/console";
+
+/// Names of the devices behind the console, the one that is read last.
+pub const ACTIVE_CONSOLES: &str = "/sys/class/tty/console/active";
+
+/// Input devices.
+pub const DEV_INPUT: &str = "/dev/input";
+
 /// Names the operating system (os-release(5)).
 pub const OS_RELEASE: &str = "/etc/os-release";
 

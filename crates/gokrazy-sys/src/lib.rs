@@ -13,6 +13,7 @@ pub mod capability;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
+pub mod input;
 pub mod landlock;
 pub mod loopback;
 pub mod memory;

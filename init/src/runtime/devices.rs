@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use gokrazy_core::atomic::{self, Durability};
+use gokrazy_core::control::End;
 use gokrazy_core::hotplug::Hotplug;
 use gokrazy_core::{ifaddr, paths};
 use nix::sys::socket::{
@@ -14,6 +15,7 @@ use super::clock;
 use super::event_loop::Runtime;
 use super::options::Mode;
 use super::queue::Source;
+use crate::machine::button::{self, Button, Seen};
 use crate::machine::watchdog::Watchdog;
 use crate::mount::Mount;
 
@@ -107,6 +109,25 @@ impl Runtime {
                 .warn(format_args!("listen for addresses: {error}")),
         }
         self.on_addresses();
+        self.look_for_buttons();
+    }
+
+    fn look_for_buttons(&mut self) {
+        for button in button::look(Path::new(paths::DEV_INPUT), &self.buttons) {
+            if self.queue.add(&button, Source::Buttons).is_ok() {
+                self.buttons.push(button);
+            }
+        }
+    }
+
+    /// A press powers the machine off; a button that was unplugged is forgotten.
+    pub(super) fn on_buttons(&mut self) {
+        let seen: Vec<Seen> = self.buttons.iter_mut().map(Button::read).collect();
+        let mut kept = seen.iter().map(|seen| *seen != Seen::Gone);
+        self.buttons.retain(|_| kept.next().unwrap_or(false));
+        if seen.contains(&Seen::Press) {
+            self.begin_end(End::PowerOff, "the power button was pressed");
+        }
     }
 
     pub(super) fn on_addresses(&mut self) {
@@ -136,5 +157,9 @@ impl Runtime {
             watchdog.look_again(clock::boot());
         }
         self.on_disks(&events);
+        let is_machine = self.options.mode == Mode::Machine;
+        if is_machine && events.iter().any(|event| event.subsystem == "input") {
+            self.look_for_buttons();
+        }
     }
 }

@@ -15,6 +15,7 @@ use nix::sys::signalfd::SignalFd;
 use super::cgroup::{self, Group};
 use super::clock;
 use super::conditions::Conditions;
+use super::console::Console;
 use super::control_socket::ControlSocket;
 use super::devices::{AddressWatch, Devices};
 use super::identity::Identities;
@@ -26,6 +27,7 @@ use super::options::{Mode, Options};
 use super::publish::{self, Facts};
 use super::queue::{Queue, Source};
 use super::start;
+use crate::machine::button::Button;
 use crate::machine::watchdog::Watchdog;
 use crate::service::Service;
 use crate::supervise::Moment;
@@ -58,6 +60,8 @@ pub struct Runtime {
     pub(super) devices: Devices,
     pub(super) addresses: Option<AddressWatch>,
     pub(super) mounts: Vec<Watched>,
+    pub(super) console: Console,
+    pub(super) buttons: Vec<Button>,
     signals: SignalFd,
     pub(super) control: Option<ControlSocket>,
     pub(super) listen_again: Option<Moment>,
@@ -123,6 +127,8 @@ impl Runtime {
             devices,
             addresses: None,
             mounts: Vec::new(),
+            console: Console::default(),
+            buttons: Vec::new(),
             control: None,
             listen_again: None,
             end: None,
@@ -138,6 +144,7 @@ impl Runtime {
         };
         runtime.watch_devices();
         runtime.guard_mounts();
+        runtime.watch_console();
         Ok(runtime)
     }
 
@@ -223,6 +230,8 @@ impl Runtime {
             Source::LogLink => self.on_log_link(),
             Source::Addresses => self.on_addresses(),
             Source::Devices => self.on_devices(),
+            Source::Console => self.on_console(),
+            Source::Buttons => self.on_buttons(),
         }
     }
 

@@ -20,6 +20,7 @@
 //! | [`short_path`] | sockets whose path is too long for an address |
 //! | [`conditions`] | whether clock, route, name service and mounts are there |
 //! | `mounts` | disks that tables name |
+//! | `console` | Enter on the machine's console |
 //! | [`devices`] | devices that come, the watchdog, the machine's addresses |
 //! | [`panic`] | a bug in init makes a fresh init |
 //! | [`publish`] | state files |
@@ -32,6 +33,7 @@ pub mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod conditions;
+mod console;
 pub mod control_socket;
 pub mod devices;
 pub mod event_loop;

@@ -25,6 +25,10 @@ pub enum Source {
     Addresses,
     /// A device came or went.
     Devices,
+    /// Somebody typed on the console.
+    Console,
+    /// An input device with a power key says something; all are looked at.
+    Buttons,
 }
 
 impl Source {
@@ -38,6 +42,8 @@ impl Source {
             Self::LogLink => (5, 0),
             Self::Addresses => (6, 0),
             Self::Devices => (7, 0),
+            Self::Console => (8, 0),
+            Self::Buttons => (9, 0),
         };
         kind << 32 | u64::from(number)
     }
@@ -53,6 +59,8 @@ impl Source {
             5 => Some(Self::LogLink),
             6 => Some(Self::Addresses),
             7 => Some(Self::Devices),
+            8 => Some(Self::Console),
+            9 => Some(Self::Buttons),
             _ => None,
         }
     }
@@ -166,6 +174,8 @@ mod tests {
             Source::LogLink,
             Source::Addresses,
             Source::Devices,
+            Source::Console,
+            Source::Buttons,
         ] {
             assert_eq!(Source::decode(source.encode()), Some(source));
         }

@@ -18,7 +18,7 @@ impl Runtime {
         while let Some((pid, ending)) = next_end() {
             if let Some(index) = self.by_pid.remove(&pid) {
                 mains.push((index, ending));
-            } else if !self.on_mount_exit(pid) {
+            } else if !self.on_mount_exit(pid) && !self.on_shell_exit(pid) {
                 // A helper of ours, or an orphan that came to us: waiting for it was all that it needed.
                 let success = ending == Ending::Exit(0);
                 self.conditions.on_exit(pid, success);

@@ -28,7 +28,7 @@ const NETWORK: &str = "virtio_net usbnet cdc_ether cdc_ncm rndis_host asix ax881
     wireguard";
 
 /// What an appliance talks to, watchdogs of emulators, compressed memory.
-const DEVICES: &str = "virtio_rng cdc_acm ftdi_sio cp210x ch341 pl2303 usbhid hid_generic i2c_dev i6300esb softdog zram";
+const DEVICES: &str = "virtio_rng cdc_acm ftdi_sio cp210x ch341 pl2303 usbhid hid_generic evdev i2c_dev i6300esb softdog zram";
 
 /// Network of the Pi 3 and 3+, of the 4, of the 5, and of arm64 machines with PCIe.
 const NETWORK_ARM64: &str =

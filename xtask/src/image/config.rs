@@ -59,6 +59,9 @@ pub(crate) struct Config {
     /// Kernel modules beside the default ones.
     #[serde(default)]
     pub(crate) modules: Vec<Spanned<String>>,
+    /// Whether Enter on the console opens a shell, as root and without a password.
+    #[serde(default)]
+    pub(crate) emergency_shell: bool,
     /// Zone of local time, as `Europe/Zurich`.
     #[serde(default = "default_timezone")]
     pub(crate) timezone: Spanned<String>,
@@ -132,6 +135,12 @@ impl ExtraFile {
     }
 }
 
+/// The emergency shell's program below `/gokrazy`: Debian's BusyBox.
+pub(crate) const SHELL_PROGRAM: &str = "busybox";
+
+/// The name by which it is a shell.
+pub(crate) const SHELL: &str = "sh";
+
 fn default_hostname() -> Spanned<String> {
     Spanned::new(0..0, "gokrazy".to_owned())
 }
@@ -175,7 +184,11 @@ impl Config {
             .iter()
             .map(|(_, binary)| format!("{}/{binary}", paths::SYSTEM_BIN));
         let files = self.file.iter().map(|file| file.get_ref().path.clone());
-        programs.chain(system).chain(files).collect()
+        let shell = [SHELL, SHELL_PROGRAM]
+            .into_iter()
+            .filter(|_| self.emergency_shell)
+            .map(|name| format!("{}/{name}", paths::SYSTEM_BIN));
+        programs.chain(system).chain(files).chain(shell).collect()
     }
 
     fn first_problem(&self) -> Option<(usize, String)> {

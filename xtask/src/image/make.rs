@@ -178,17 +178,7 @@ impl Builder<'_> {
             let size = content_size(&files)?;
             Ok((files, size))
         })?;
-        let mut tree = root::plan(&Ingredients {
-            config: &self.loaded.config,
-            folder: &self.loaded.folder,
-            programs: self.programs,
-            modules: (&self.kernel.release, rest.files),
-            load_order: rest.load_order,
-            password_hash: password_hash.to_owned(),
-            certificates: self.fetched.tree("ca-certificates_")?,
-            zones: self.fetched.tree("tzdata_")?,
-            services: self.loaded.services.clone(),
-        })?;
+        let mut tree = self.root_tree(rest, password_hash)?;
         let build_id = build_id(&tree, &files)?;
         root::add_build_id(&mut tree, &build_id)?;
         let root = self.progress.step("root", || {
@@ -207,6 +197,26 @@ impl Builder<'_> {
             boot_size: content_size(&files)?,
             root,
             build_id,
+        })
+    }
+
+    fn root_tree(&self, rest: Chosen, password_hash: &str) -> Result<Tree> {
+        root::plan(&Ingredients {
+            config: &self.loaded.config,
+            folder: &self.loaded.folder,
+            programs: self.programs,
+            modules: (&self.kernel.release, rest.files),
+            load_order: rest.load_order,
+            password_hash: password_hash.to_owned(),
+            certificates: self.fetched.tree("ca-certificates_")?,
+            zones: self.fetched.tree("tzdata_")?,
+            services: self.loaded.services.clone(),
+            shell: self
+                .loaded
+                .config
+                .emergency_shell
+                .then(|| self.fetched.tree("busybox-static_"))
+                .transpose()?,
         })
     }
 

@@ -93,8 +93,18 @@ impl Board {
     /// Debian packages beside the kernel.
     pub(crate) fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Pi => &["raspi-firmware", "ca-certificates", "tzdata"],
-            Self::UefiArm64 | Self::UefiAmd64 => &["systemd-boot-efi", "ca-certificates", "tzdata"],
+            Self::Pi => &[
+                "raspi-firmware",
+                "ca-certificates",
+                "tzdata",
+                "busybox-static",
+            ],
+            Self::UefiArm64 | Self::UefiAmd64 => &[
+                "systemd-boot-efi",
+                "ca-certificates",
+                "tzdata",
+                "busybox-static",
+            ],
         }
     }
 }

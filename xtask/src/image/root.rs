@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use gokrazy_core::{paths, users};
 
-use super::config::{Config, ExtraFile};
+use super::config::{Config, ExtraFile, SHELL, SHELL_PROGRAM};
 use super::services;
 use super::tree::{Content, Tree};
 use crate::build;
@@ -40,6 +40,8 @@ pub(crate) struct Ingredients<'build> {
     pub(crate) zones: PathBuf,
     /// Text of `services.toml`.
     pub(crate) services: String,
+    /// Unpacked package `busybox-static`, if there is to be an emergency shell.
+    pub(crate) shell: Option<PathBuf>,
 }
 
 /// The root, but for what only its hash can tell ([`add_build_id`]).
@@ -73,6 +75,9 @@ pub(crate) fn plan(from: &Ingredients<'_>) -> Result<Tree> {
     add_modules(&mut tree, from.modules.0, &from.modules.1)?;
     add_etc(&mut tree, from)?;
     add_own(&mut tree, from)?;
+    if let Some(package) = &from.shell {
+        add_shell(&mut tree, package)?;
+    }
     for file in &from.config.file {
         add_extra(&mut tree, file.get_ref(), from.folder)?;
     }
@@ -179,6 +184,25 @@ fn add_own(tree: &mut Tree, from: &Ingredients<'_>) -> Result<()> {
     )?;
     let password = format!("{}\n", from.password_hash);
     tree.file(inside(paths::WEB_PASSWORD), password, 0o400, users::WEB.id)
+}
+
+fn add_shell(tree: &mut Tree, package: &Path) -> Result<()> {
+    // Where Debian 12 has it, and where later ones do.
+    let program = ["bin/busybox", "usr/bin/busybox"]
+        .map(|place| package.join(place))
+        .into_iter()
+        .find(|path| path.is_file())
+        .with_context(|| format!("find busybox in {}", package.display()))?;
+    let folder = inside(paths::SYSTEM_BIN);
+    tree.file(
+        &format!("{folder}/{SHELL_PROGRAM}"),
+        program.as_path(),
+        0o755,
+        0,
+    )?;
+    tree.link(&format!("{folder}/{SHELL}"), SHELL_PROGRAM)?;
+    let name = format!("{}/{SHELL}\n", paths::SYSTEM_BIN);
+    tree.file(inside(paths::EMERGENCY_SHELL), name, 0o444, 0)
 }
 
 fn add_extra(tree: &mut Tree, file: &ExtraFile, folder: &Path) -> Result<()> {
