@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use nix::unistd::{
 };
 
 use super::fences::Fences;
+use super::log_link::Output;
 use crate::service::{ProcessLimits, capabilities};
 
 /// Exit status of a child that could not become its program; nobody sees it but through the report.
@@ -40,9 +41,9 @@ pub struct Plan<'a> {
     /// Its input.
     pub stdin: BorrowedFd<'a>,
     /// Its output.
-    pub stdout: BorrowedFd<'a>,
+    pub stdout: Output<'a>,
     /// Its errors.
-    pub stderr: BorrowedFd<'a>,
+    pub stderr: Output<'a>,
     /// A descriptor that it gets as number 3.
     pub extra: Option<BorrowedFd<'a>>,
     /// Where it reports what fails.
@@ -145,8 +146,7 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
         process::set_nice(nice).map_err(|error| ("set the nice value".to_owned(), error))?;
     }
     tried("set input", dup2_stdin(plan.stdin))?;
-    tried("set output", dup2_stdout(plan.stdout))?;
-    tried("set errors", dup2_stderr(plan.stderr))?;
+    set_output(plan)?;
     if let Some(extra) = plan.extra {
         process::duplicate_to(extra, 3).map_err(|error| ("set descriptor 3".to_owned(), error))?;
     }
@@ -182,6 +182,23 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
         tell(plan, 'U', &format!("seccomp ({error})"));
     }
     Ok(())
+}
+
+fn set_output(plan: &Plan<'_>) -> Result<(), Failure> {
+    match plan.stdout {
+        Output::Plain(fd) => tried("set output", dup2_stdout(fd))?,
+        Output::Both(fd) => tried("set output", dup2_stdout(for_writing(fd)?))?,
+    }
+    match plan.stderr {
+        Output::Plain(fd) => tried("set errors", dup2_stderr(fd)),
+        Output::Both(fd) => tried("set errors", dup2_stderr(for_writing(fd)?)),
+    }
+}
+
+fn for_writing(fd: BorrowedFd<'_>) -> Result<fs::File, Failure> {
+    let path = Path::new(paths::PROC_SELF_FD).join(fd.as_raw_fd().to_string());
+    let opened = fs::OpenOptions::new().write(true).open(path);
+    opened.map_err(|error| ("open the pipe to the log".to_owned(), error))
 }
 
 /// A limit above what init itself may have is root's to set: who is not root runs with the old one, and it is told.

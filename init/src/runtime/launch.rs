@@ -16,7 +16,7 @@ use super::cgroup::Group;
 use super::child::{self, Credentials, Home, Plan};
 use super::fences::Fences;
 use super::identity;
-use super::log_link::Pipes;
+use super::log_link::{Output, Pipes};
 use super::options::Mode;
 use super::tree;
 use crate::service::{Role, Service, User};
@@ -106,8 +106,8 @@ impl Launch<'_> {
     fn plan(&self, report: OwnedFd) -> Option<Plan<'_>> {
         let environment = self.environment();
         let (stdout, stderr) = match self.pipes {
-            Some(pipes) => (pipes.out.writer.as_fd(), pipes.err.writer.as_fd()),
-            None => (stderr(), stderr()),
+            Some(pipes) => (pipes.out.output(), pipes.err.output()),
+            None => (Output::Plain(stderr()), Output::Plain(stderr())),
         };
         let program = self.command.first()?;
         Some(Plan {

@@ -1,10 +1,13 @@
 //! Pipes of the services, handed to logd; init keeps both ends, so nothing is lost while logd starts anew.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use gokrazy_core::keyvalue::Document;
+use gokrazy_core::paths;
 use gokrazy_sys::passing;
 use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -21,19 +24,56 @@ pub struct Pipes {
     pub err: Pipe,
 }
 
-/// Both ends of a pipe.
+/// Both ends of a pipe: one descriptor that is open for reading and writing, where there is such a thing.
+///
+/// Every child has to close what it has from us, and what a thousand services need twice is a good part of all their
+/// work.
 #[derive(Debug)]
 pub struct Pipe {
-    /// Where logd reads.
-    pub reader: OwnedFd,
-    /// Where the service writes.
-    pub writer: OwnedFd,
+    reader: OwnedFd,
+    writer: Option<OwnedFd>,
+}
+
+/// Where a service writes.
+#[derive(Debug, Clone, Copy)]
+pub enum Output<'a> {
+    /// A descriptor as it is.
+    Plain(BorrowedFd<'a>),
+    /// One that reads too: the service opens it once more, for writing alone, also since whether reading waits is the
+    /// log keeper's to say.
+    Both(BorrowedFd<'a>),
 }
 
 impl Pipe {
     fn new() -> io::Result<Self> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
-        Ok(Self { reader, writer })
+        let both = File::options()
+            .read(true)
+            .write(true)
+            .open(Path::new(paths::PROC_SELF_FD).join(reader.as_raw_fd().to_string()));
+        Ok(match both {
+            Ok(both) => Self {
+                reader: both.into(),
+                writer: None,
+            },
+            Err(_) => Self {
+                reader,
+                writer: Some(writer),
+            },
+        })
+    }
+
+    /// Where logd reads.
+    pub fn reader(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+
+    /// Where the service writes.
+    pub fn output(&self) -> Output<'_> {
+        match &self.writer {
+            Some(writer) => Output::Plain(writer.as_fd()),
+            None => Output::Both(self.reader.as_fd()),
+        }
     }
 }
 

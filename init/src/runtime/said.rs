@@ -102,7 +102,7 @@ impl Runtime {
                 let Some((pipes, entry)) = pipes.zip(entry) else {
                     return Ok(());
                 };
-                let ends = [pipes.out.reader.as_fd(), pipes.err.reader.as_fd()];
+                let ends = [pipes.out.reader(), pipes.err.reader()];
                 self.log_link
                     .send(&entry.service.name, entry.service.log, &ends)
             }

@@ -54,7 +54,7 @@ pub(super) fn end_of(signal: Signal) -> End {
 /// as many as a server may ask for itself.
 const OPEN_FILES: (u64, u64) = (1024, 524_288);
 
-/// Four descriptors for each service add up; returns the limits that services get: on a device ours, elsewhere those
+/// Two descriptors for each service add up; returns the limits that services get: on a device ours, elsewhere those
 /// that whoever started us chose.
 pub(super) fn raise_open_files(mode: Mode) -> Option<(u64, u64)> {
     let (_, most) = OPEN_FILES;
