@@ -45,7 +45,7 @@ pub(super) fn measure(workspace: &Workspace, table: &mut Table) -> Result<()> {
                 );
             }
             // One that does not start here leaves the others to compare with.
-            Err(error) => println!("{}: {error:#}", peer.name()),
+            Err(error) => say!("{}: {error:#}", peer.name()),
         }
     }
     let running = stage.start(Peer::Ours, MANY)?;
