@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use self::peers::Peer;
 use self::stage::Stage;
 use super::table::{Table, Unit};
+use crate::out::say;
 use crate::workspace::Workspace;
 
 /// So many services a device never has.
