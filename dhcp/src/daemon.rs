@@ -162,6 +162,9 @@ impl Daemon {
                 self.alarm.clear();
             }
             let now = system::now();
+            if self.world.hooks.deadline().is_some_and(|at| at <= now) {
+                self.world.hooks.turn(now, self.world.log);
+            }
             for client in &mut self.clients {
                 if client.deadline().is_some_and(|at| at <= now) {
                     client.on_deadline(&mut self.world);
@@ -172,7 +175,8 @@ impl Daemon {
 
     fn wait(&mut self) -> Result<Ready> {
         let deadlines = self.clients.iter().map(Client::deadline);
-        let deadline = deadlines.fold(self.give_up_at, earlier);
+        let own = earlier(self.give_up_at, self.world.hooks.deadline());
+        let deadline = deadlines.fold(own, earlier);
         self.alarm.set(deadline).context("set timer")?;
         let own: [BorrowedFd<'_>; 3] = [
             self.signals.as_fd(),
@@ -217,7 +221,7 @@ impl Daemon {
                         client.renew(&mut self.world);
                     }
                 }
-                Some(Signal::SIGCHLD) => self.world.hooks.turn(self.world.log),
+                Some(Signal::SIGCHLD) => self.world.hooks.turn(system::now(), self.world.log),
                 Some(_) | None => {}
             }
         }
@@ -411,10 +415,13 @@ impl Daemon {
     fn say_farewell(&mut self) {
         let end = system::now().after(FAREWELL);
         loop {
-            self.world.hooks.turn(self.world.log);
+            self.world.hooks.turn(system::now(), self.world.log);
             let left = end.since(system::now());
-            if self.world.hooks.is_idle() || left.is_zero() {
+            if self.world.hooks.is_idle() {
                 return;
+            }
+            if left.is_zero() {
+                return self.world.hooks.give_up(self.world.log);
             }
             let mut polled = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
             let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);

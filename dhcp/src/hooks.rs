@@ -3,16 +3,24 @@
 //! A value from the network is never part of the command's text, and has passed `names` or is a number or an address.
 
 use std::collections::VecDeque;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use gokrazy_core::keyvalue::Document;
 use gokrazy_core::lease::Lease;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::log::Log;
+use crate::moment::Moment;
 
 /// Changes that wait for a slow command; of more, the oldest is dropped.
 const QUEUE: usize = 16;
+
+/// How long one run may take; then it is killed with all that it started, so that later changes are told.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A change to tell of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +37,16 @@ pub struct Change {
 #[derive(Debug)]
 pub struct Hooks {
     command: Option<String>,
-    running: Option<Child>,
+    running: Option<Run>,
     waiting: VecDeque<Change>,
+}
+
+/// The command while it runs.
+#[derive(Debug)]
+struct Run {
+    child: Child,
+    interface: String,
+    until: Moment,
 }
 
 impl Hooks {
@@ -44,7 +60,7 @@ impl Hooks {
     }
 
     /// Tells of a change, now or once the command is done with those before.
-    pub fn tell(&mut self, change: Change, log: Log) {
+    pub fn tell(&mut self, change: Change, now: Moment, log: Log) {
         if self.command.is_none() {
             return;
         }
@@ -61,13 +77,27 @@ impl Hooks {
             log.event(&who, "--on-change is too slow; a change is not told");
         }
         self.waiting.push_back(change);
-        self.turn(log);
+        self.turn(now, log);
     }
 
-    /// A child has ended: reaps the command, and starts it again if changes wait.
-    pub fn turn(&mut self, log: Log) {
-        if let Some(child) = &mut self.running {
-            match child.try_wait() {
+    /// When [`Hooks::turn`] is due even if no child ends.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.running.as_ref().map(|run| run.until)
+    }
+
+    /// A child has ended, or time is up: reaps the command, and starts it again if changes wait.
+    pub fn turn(&mut self, now: Moment, log: Log) {
+        if let Some(run) = &mut self.running {
+            match run.child.try_wait() {
+                Ok(None) if run.until <= now => {
+                    let limit = LIMIT.as_secs();
+                    let line = format!("--on-change takes more than {limit} s; killed");
+                    log.event(&run.interface, line);
+                    // Its end is told like any other; should that be lost, it is looked for again.
+                    kill(&run.child);
+                    run.until = now.after(LIMIT);
+                    return;
+                }
                 Ok(None) => return,
                 Ok(Some(status)) if !status.success() => {
                     log.detail("dhcp", format!("--on-change: {status}"))
@@ -78,10 +108,25 @@ impl Hooks {
         }
         if let (Some(command), Some(change)) = (&self.command, self.waiting.pop_front()) {
             match start(command, &change) {
-                Ok(child) => self.running = Some(child),
+                Ok(child) => {
+                    self.running = Some(Run {
+                        child,
+                        interface: change.interface,
+                        until: now.after(LIMIT),
+                    });
+                }
                 Err(error) => log.event(&change.interface, format!("run {command:?}: {error}")),
             }
         }
+    }
+
+    /// Ends what still runs, and forgets what waits.
+    pub fn give_up(&mut self, log: Log) {
+        if let Some(run) = self.running.take() {
+            log.event(&run.interface, "--on-change does not end; killed");
+            kill(&run.child);
+        }
+        self.waiting.clear();
     }
 
     /// Whether all changes have been told.
@@ -101,7 +146,16 @@ fn start(text: &str, change: &Change) -> std::io::Result<Child> {
         .env("interface", &change.interface)
         .env("reason", change.reason)
         .stdin(Stdio::null())
+        .process_group(0)
         .spawn()
+}
+
+/// Kills a run with all that it started: it leads a process group of its own.
+fn kill(child: &Child) {
+    // It fails only if all of them are gone.
+    if let Ok(id) = i32::try_from(child.id()) {
+        let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+    }
 }
 
 /// A plain path is run as it is, since a small system has no shell; anything else is a shell's.

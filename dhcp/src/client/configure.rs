@@ -101,7 +101,7 @@ impl Client {
             reason,
             lease: self.published(),
         };
-        world.hooks.tell(change, world.log);
+        world.hooks.tell(change, system::now(), world.log);
     }
 
     /// Sets the lease's MTU, or goes back to the one before.

@@ -168,6 +168,16 @@ impl Net {
         command
     }
 
+    /// Processes of this name in the client's namespace.
+    pub(crate) fn processes(&self, name: &str) -> Vec<String> {
+        let pids = run("ip", &["netns", "pids", &self.client]);
+        let called = |pid: &&str| {
+            let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            comm.unwrap_or_default().trim() == name
+        };
+        pids.lines().filter(called).map(str::to_owned).collect()
+    }
+
     /// The client's flags for this net's folders.
     pub(crate) fn folders(&self) -> Vec<String> {
         let path = |name: &str| self.folder.join(name).display().to_string();

@@ -569,6 +569,69 @@ fn hooks_are_told_with_values_in_their_environment() {
     );
 }
 
+/// The environment holds what the server said word for word, and a shell that expands it runs none of it.
+#[test]
+fn hooks_run_nothing_that_came_from_the_network() {
+    let net = Net::new();
+    let server = net.server();
+    let (told, touched) = (net.folder.join("told"), net.folder.join("touched"));
+    let command = format!("echo \"$captive_portal\" >> {}", told.display());
+    let _client = net.client(&["--conflict-check", "off", "--on-change", &command]);
+    let portal = format!("https://a/?$(touch${{IFS}}{})&b", touched.display());
+    let mut option = vec![114, u8::try_from(portal.len()).unwrap()];
+    option.extend(portal.as_bytes());
+    server.serve(&[&lease(3600), &option]);
+    let read = || std::fs::read_to_string(&told).unwrap_or_default();
+    eventually(5, "the hook", || !read().is_empty());
+    assert!(!touched.exists());
+    assert!(
+        read() == format!("{portal}\n") || read() == "\n",
+        "{}",
+        read()
+    );
+}
+
+#[test]
+fn a_hook_that_hangs_is_killed_with_its_children() {
+    let net = Net::new();
+    let server = net.server();
+    let told = net.folder.join("told");
+    let path = told.display();
+    // The first run starts a child and hangs; later ones tell.
+    let command =
+        format!("echo $reason >> {path}; [ $reason != bound ] || {{ sleep 1111 & sleep 1112; }}");
+    let mut client = net.client(&["--conflict-check", "off", "--on-change", &command]);
+    server.serve(&[&lease(3600)]);
+    eventually(5, "the lease", || net.has("192.0.2.17"));
+    client.signal(Signal::SIGUSR1);
+    let renew = server.expect(REQUEST, 5);
+    server.reply(&renew, ACK, &[&lease(3600)]);
+    eventually(60, "the next change", || {
+        std::fs::read_to_string(&told).unwrap_or_default() == "bound\nrenewed\n"
+    });
+    assert!(client.log().contains("--on-change takes more than 30 s"));
+    assert!(
+        net.processes("sleep").is_empty(),
+        "{:?}",
+        net.processes("sleep")
+    );
+    client.terminate();
+
+    let command = "[ $reason != stopped ] || { sleep 1113 & sleep 1114; }";
+    let mut client = net.client(&["--conflict-check", "off", "--on-change", command]);
+    let reboot = server.expect(REQUEST, 5);
+    server.reply(&reboot, ACK, &[&lease(3600)]);
+    eventually(5, "the lease", || net.has("192.0.2.17"));
+    client.signal(Signal::SIGTERM);
+    assert_eq!(client.exit(20), Some(0));
+    assert!(
+        client.log().contains("does not end; killed"),
+        "{}",
+        client.log()
+    );
+    eventually(5, "the hook's end", || net.processes("sleep").is_empty());
+}
+
 #[test]
 fn a_flood_of_forgeries_costs_nothing() {
     let net = Net::new();
