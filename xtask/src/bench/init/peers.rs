@@ -18,8 +18,8 @@ pub(super) enum Peer {
     Runit,
 }
 
-/// The folder in memory in which a run has its files.
-pub(super) const MEMORY: &str = "/run";
+/// The folder in memory in which a run has its files, as its shell knows it.
+pub(super) const MEMORY: &str = "$PWD";
 
 impl Peer {
     /// Those that we are compared with.
@@ -57,13 +57,13 @@ impl Peer {
                 ),
             ),
             Self::Busybox => (
-                lines(count, "/etc/inittab", |number| {
+                lines(count, "../etc/inittab", |number| {
                     format!("::respawn:{} 100000 {number}", idle.display())
                 }),
                 "busybox init".to_owned(),
             ),
             Self::Finit => (
-                lines(count, "/etc/finit.conf", |number| {
+                lines(count, "../etc/finit.conf", |number| {
                     format!(
                         "service :{number} [S12345] log:null {} 100000 -- s{number}",
                         idle.display()
@@ -88,7 +88,7 @@ impl Peer {
 
 /// A run's own `/run` and `/etc`, where BusyBox and finit look for what to do.
 const ROOM: &str = "mount -t tmpfs none /run\nmount -t tmpfs none /etc\nmkdir /etc/finit.d\ntouch /etc/fstab\n\
-                    echo root:x:0:0::/:/bin/sh >/etc/passwd\necho root:x:0: >/etc/group\n";
+                    echo root:x:0:0::/:/bin/sh >/etc/passwd\necho root:x:0: >/etc/group\ncd /run\n";
 
 fn table(count: usize, idle: &Path) -> String {
     lines(count, &format!("{MEMORY}/services.toml"), |number| {
