@@ -179,7 +179,7 @@ fn guest_devices(loaded: &mut load::Loaded) -> Devices {
 fn supervise(
     mut services: Vec<Service>,
     complaints: Vec<String>,
-    options: Options,
+    mut options: Options,
     devices: Devices,
 ) -> Result<(End, Devices), SuperviseError> {
     // Descriptors that whoever started us left open are no business of the services; kernels before 5.11 cannot.
@@ -188,6 +188,7 @@ fn supervise(
     umask(FileMode::from_bits_truncate(0o022));
     // Orphans come to us also where we are not PID 1; it fails on no kernel that runs us.
     let _ = prctl::set_child_subreaper(true);
+    options.make_absolute();
     let run_dir = options.run_dir.clone();
     publish::folder(&run_dir, 0o755)
         .map_err(|source| SuperviseError::RunDir(run_dir.clone(), source))?;

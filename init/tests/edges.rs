@@ -304,3 +304,46 @@ fn tasks_are_limited_also_where_no_control_group_can() {
     let unfenced = init.status("a")["unfenced"].to_string();
     assert!(!unfenced.contains("pids.max"), "{unfenced}");
 }
+
+#[test]
+fn paths_may_start_where_init_was_started() {
+    let place = std::env::temp_dir().join(format!("in-relative-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&place);
+    fs::create_dir_all(&place).unwrap();
+    let script = "say(b'READY=1')\nprint(os.environ['HOME'])\ntime.sleep(1000)";
+    common::write(
+        &place.join("table.toml"),
+        &python("a", script, "notify = true"),
+    );
+    let init = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_init"));
+        command.args(words).current_dir(&place);
+        command
+    };
+    let words = "--no-boot --services table.toml --run-dir run --home-dir home";
+    let words: Vec<&str> = words.split(' ').collect();
+    let mut running = init(&words)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let ask = |words: &[&str]| {
+        let output = init(words).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let deadline = Instant::now() + common::PATIENCE;
+    let (mut state, mut log) = (String::new(), String::new());
+    while Instant::now() < deadline && !(state.contains("running") && log.contains("home/a")) {
+        std::thread::sleep(Duration::from_millis(20));
+        state = ask(&["ctl", "--run-dir", "run", "status", "a"]);
+        log = ask(&["ctl", "--run-dir", "run", "logs", "a"]);
+    }
+    ask(&["ctl", "--run-dir", "run", "poweroff"]);
+    let ended = running.wait().unwrap();
+    fs::remove_dir_all(&place).unwrap();
+    assert!(state.contains("running"), "{state}");
+    assert!(
+        log.contains(&place.join("home/a").display().to_string()),
+        "{log}"
+    );
+    assert!(ended.success());
+}

@@ -51,6 +51,23 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Makes paths absolute: services, logd among them, start in folders of their own.
+    pub fn make_absolute(&mut self) {
+        let absolute = |path: &mut PathBuf| {
+            // Fails only where there is no current folder, and then no path below it either.
+            if let Ok(whole) = std::path::absolute(&path) {
+                *path = whole;
+            }
+        };
+        absolute(&mut self.run_dir);
+        absolute(&mut self.home_dir);
+        // A bare name is looked for along PATH.
+        self.logd
+            .iter_mut()
+            .filter(|path| path.components().count() > 1)
+            .for_each(absolute);
+    }
+
     /// The name that `net-online` looks up unless another is set.
     pub const ONLINE_NAME: &'static str = "pool.ntp.org";
 
