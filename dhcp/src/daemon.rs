@@ -298,13 +298,21 @@ impl Daemon {
     fn on_link(&mut self, link: &Link) {
         self.vlans.on_link(link, &mut self.world);
         let named = &self.world.config.interfaces;
-        let wanted = links::is_wanted(link, named, system::is_wireless);
+        let follows = |client: &Client| client.index == link.index && client.was_named(named);
+        let wanted =
+            links::is_wanted(link, named, system::is_wireless) || self.clients.iter().any(follows);
         let mac = links::mac(link);
         match (find(&mut self.clients, link.index), mac) {
             (Some(client), Some(mac)) if wanted && client.mac() == mac => {
                 client.link_changed(link, &mut self.world);
             }
-            (Some(_), _) => {
+            (Some(client), _) => {
+                let why = if wanted {
+                    "has another hardware address; starting over"
+                } else {
+                    "is ours no longer"
+                };
+                self.world.log.event(&client.name, why);
                 self.remove(link.index, Departure::Unwanted);
                 if wanted {
                     self.on_link(link);
@@ -312,12 +320,24 @@ impl Daemon {
             }
             // Who only looks at an offer is in nobody's way.
             (None, Some(mac)) if wanted => {
+                self.give_way(&link.name);
                 let log = self.world.log;
                 if self.world.only_offer() || self.claims.take(link.index, &link.name, log) {
                     self.clients.push(Client::new(link, mac, &mut self.world));
                 }
             }
             (None, _) => {}
+        }
+    }
+
+    /// Ends the client of an interface that bore this name when it was asked for, since another one bears it now.
+    fn give_way(&mut self, name: &str) {
+        let named = &self.world.config.interfaces;
+        let former = |client: &&Client| client.came_as == name && !named.contains(&client.name);
+        if let Some(client) = self.clients.iter().find(former) {
+            let why = format!("another interface is called {name} now; leaving this one");
+            self.world.log.event(&client.name, why);
+            self.remove(client.index, Departure::Unwanted);
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Client {
     pub index: u32,
     /// Its name now.
     pub name: String,
+    /// Its name when it was taken on.
+    pub came_as: String,
     mac: [u8; 6],
     machine: Machine,
     link_local: LinkLocal,
@@ -67,6 +69,11 @@ impl Client {
     /// Its hardware address.
     pub fn mac(&self) -> [u8; 6] {
         self.mac
+    }
+
+    /// Whether it was asked for by name, whatever its name is now: a new name is no reason to cut the network off.
+    pub fn was_named(&self, named: &[String]) -> bool {
+        named.contains(&self.came_as)
     }
 
     /// Metric of its routes, for the order of interfaces.
@@ -123,12 +130,14 @@ impl Client {
         for bytes in self.wire.replies() {
             match message::decode(&bytes, &self.identity, accept) {
                 Ok(reply) => {
-                    world.log.detail(&self.name, format!("reply: {reply:?}"));
+                    world
+                        .log
+                        .detail(&self.name, format_args!("reply: {reply:?}"));
                     self.on(Event::Reply(reply), world);
                 }
                 Err(rejection) => world
                     .log
-                    .detail(&self.name, format!("ignored a reply: {rejection:?}")),
+                    .detail(&self.name, format_args!("ignored a reply: {rejection:?}")),
             }
         }
         for arp in self.wire.claims() {

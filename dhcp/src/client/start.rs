@@ -51,6 +51,7 @@ impl Client {
             reassert_at: None,
             reasserted_at: None,
             saved: None,
+            came_as: name.clone(),
             name,
             mac,
             identity,

@@ -510,3 +510,27 @@ fn told_to_stop_too_early_once_does_not_claim_success() {
         assert_eq!(client.exit(5), Some(1), "{goal}");
     }
 }
+
+/// A name restricts, but a new one cuts nobody off; the interface that gets the old one is meant from then on.
+#[test]
+fn a_named_interface_is_followed_until_another_bears_the_name() {
+    let net = Net::new();
+    let (_server, client) = bind(&net, &lease(600));
+    let rename = |from: &str, to: &str| {
+        net.ip(&format!("link set {from} down"));
+        net.ip(&format!("link set {from} name {to}"));
+        net.ip(&format!("link set {to} up"));
+    };
+    rename("veth0", "lan0");
+    eventually(5, "the file under the new name", || {
+        net.published("net/veth0").is_none() && net.published("net/lan0").is_some()
+    });
+    let has = || net.ip("-4 addr show dev lan0").contains("192.0.2.17");
+    assert!(has());
+    net.plug("veth0", "dhsrv1");
+    eventually(5, "the end of the former one", || !has());
+    let served = || client.log().matches("veth0: discovering\n").count() == 2;
+    eventually(5, "the new one's turn", || {
+        net.published("net/lan0").is_none() && served()
+    });
+}
