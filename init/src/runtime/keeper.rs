@@ -48,10 +48,21 @@ pub fn service(options: &Options, log_dir: &Path) -> Service {
 
 /// The program; by default init itself: two processes of one program share its pages, and a container needs one file.
 fn program(wanted: Option<&Path>) -> String {
-    let path = wanted.map(Path::to_owned).unwrap_or_else(|| {
-        std::env::current_exe().unwrap_or_else(|_| PathBuf::from(paths::SYSTEM_BIN).join("init"))
-    });
+    let path = match wanted {
+        Some(path) => path.to_owned(),
+        // Without `/proc`, what whoever started us called us is the best guess.
+        None => std::env::current_exe()
+            .ok()
+            .or_else(own_name)
+            .unwrap_or_else(|| PathBuf::from(paths::SYSTEM_BIN).join("init")),
+    };
     path.display().to_string()
+}
+
+fn own_name() -> Option<PathBuf> {
+    let name = PathBuf::from(std::env::args_os().next()?);
+    let is_path = name.components().count() > 1;
+    is_path.then(|| std::path::absolute(&name).unwrap_or(name))
 }
 
 /// Whether this process was started to keep the logs, by a supervisor of the same program.
