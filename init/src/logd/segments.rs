@@ -31,6 +31,11 @@ pub struct Log {
     limit: u64,
     /// Numbers and sizes of the segments, oldest first; the last one is written to.
     segments: VecDeque<(u64, u64)>,
+    /// What is to complete the segment that is written to, and whole segments behind it.
+    sealed: VecDeque<Vec<u8>>,
+    /// Whether the first of them were too old to keep before they were written.
+    skipped: bool,
+    /// What has been taken in behind those.
     buffer: Vec<u8>,
     lost: u64,
     /// Whether the last write failed.
@@ -52,6 +57,8 @@ impl Log {
             name,
             limit: limit.max(SMALLEST),
             segments: segments.into(),
+            sealed: VecDeque::new(),
+            skipped: false,
             buffer: Vec::new(),
             lost: 0,
             failed: false,
@@ -61,19 +68,26 @@ impl Log {
     /// Takes in a record, by its beginning and its text; it is on the disk after the next [`Log::flush`] at the latest.
     pub fn put(&mut self, beginning: &[u8], text: &[u8]) {
         let length = beginning.len().saturating_add(text.len()).saturating_add(1);
-        let part = self.limit / PARTS;
-        let with = self
-            .current()
-            .saturating_add(bytes(self.buffer.len().saturating_add(length)));
-        if with > part || self.buffer.len().saturating_add(length) > BUFFER {
+        let is_first = self.sealed.is_empty() && !self.skipped;
+        let filled =
+            bytes(self.buffer.len()).saturating_add(if is_first { self.current() } else { 0 });
+        if filled > 0 && filled.saturating_add(bytes(length)) > self.limit / PARTS {
+            self.seal();
+        } else if self.buffer.len().saturating_add(length) > BUFFER {
             self.flush();
-        }
-        if self.current() > 0 && self.current().saturating_add(bytes(length)) > part {
-            self.start_segment();
         }
         self.buffer.extend_from_slice(beginning);
         self.buffer.extend_from_slice(text);
         self.buffer.push(b'\n');
+    }
+
+    /// A segment is full; under a flood, those go that nobody would see before the next ones take their place.
+    fn seal(&mut self) {
+        self.sealed.push_back(std::mem::take(&mut self.buffer));
+        if bytes(self.sealed.len()) > PARTS {
+            self.sealed.pop_front();
+            self.skipped = true;
+        }
     }
 
     /// Bytes of the segment that is written to.
@@ -109,17 +123,35 @@ impl Log {
 
     /// Writes what has been taken in; what finds no room on the disk is counted and lost.
     pub fn flush(&mut self) {
-        if self.buffer.is_empty() {
+        let mut is_next = std::mem::take(&mut self.skipped);
+        for part in std::mem::take(&mut self.sealed) {
+            self.write(&part, is_next);
+            is_next = true;
+        }
+        let mut last = std::mem::take(&mut self.buffer);
+        self.write(&last, is_next);
+        // A thousand quiet logs keep no room for a flood.
+        last.clear();
+        last.shrink_to(BUFFER_KEPT);
+        self.buffer = last;
+    }
+
+    /// Writes to the segment that is there, or to the next.
+    fn write(&mut self, records: &[u8], is_next: bool) {
+        if records.is_empty() {
             return;
         }
         if self.segments.is_empty() {
             self.segments.push_back((1, 0));
         }
+        if is_next && self.current() > 0 {
+            self.start_segment();
+        }
         let Some(&(number, _)) = self.segments.back() else {
             return;
         };
-        let length = bytes(self.buffer.len());
-        let written = self.append(number);
+        let length = bytes(records.len());
+        let written = self.append(number, records);
         self.failed = written.is_err();
         match written {
             Ok(()) => {
@@ -129,13 +161,10 @@ impl Log {
             }
             Err(_) => self.lost = self.lost.saturating_add(length),
         }
-        self.buffer.clear();
-        // A thousand quiet logs keep no room for a flood.
-        self.buffer.shrink_to(BUFFER_KEPT);
     }
 
     /// Opened for each write, so that a thousand logs need no thousand descriptors.
-    fn append(&self, number: u64) -> io::Result<()> {
+    fn append(&self, number: u64, records: &[u8]) -> io::Result<()> {
         let path = self.path(number);
         let open = || {
             OpenOptions::new()
@@ -154,7 +183,7 @@ impl Log {
             }
             other => other?,
         };
-        file.write_all(&self.buffer)
+        file.write_all(records)
     }
 
     /// Says in the log itself how much was lost before, once there is room again.
@@ -226,6 +255,33 @@ mod tests {
         let (total, text) = content(&folder);
         assert!(total <= limit && total > limit / 2, "{total}");
         assert!(text.ends_with(b"line 19998\nline 19999\n"));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_flood_is_written_but_for_what_would_go_at_once() {
+        let folder = folder("flood");
+        let mut log = log(&folder, 32 * 1024);
+        log.put(b"", b"before");
+        log.flush();
+        for line in 0..20_000 {
+            log.put(b"", format!("line {line}").as_bytes());
+        }
+        assert!(log.sealed.len() <= 4 && log.skipped);
+        log.flush();
+        for line in 20_000..20_010 {
+            log.put(b"", format!("line {line}").as_bytes());
+            log.flush();
+        }
+        let (total, text) = content(&folder);
+        assert!(total <= 32 * 1024 && total > 16 * 1024, "{total}");
+        let text = String::from_utf8(text).unwrap();
+        let numbers: Vec<u32> = text
+            .lines()
+            .map(|line| line.strip_prefix("line ").unwrap().parse().unwrap())
+            .collect();
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
+        assert_eq!(numbers.last(), Some(&20_009));
         fs::remove_dir_all(folder).unwrap();
     }
 
