@@ -78,7 +78,7 @@ impl Peer {
                     folders(count, idle),
                     s6.display()
                 ),
-                format!("s6-svscan {MEMORY}/services"),
+                format!("s6-svscan -c {} {MEMORY}/services", count + 1),
             ),
             Self::Runit => (folders(count, idle), format!("runsvdir {MEMORY}/services")),
         };
