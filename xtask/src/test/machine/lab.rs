@@ -23,7 +23,7 @@ const BOOT_LIMIT: Duration = Duration::from_secs(300);
 const END_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long one request may take.
-const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often a machine may start anew before it must come up: each slot has three attempts.
 const MAX_REBOOTS: usize = 7;
