@@ -534,3 +534,18 @@ fn a_named_interface_is_followed_until_another_bears_the_name() {
         net.published("net/lan0").is_none() && served()
     });
 }
+
+#[test]
+fn a_burst_of_forged_replies_does_not_push_the_real_one_out() {
+    let net = Net::new();
+    let server = net.server();
+    let client = net.client(&OFF);
+    let discover = server.expect(DISCOVER, 10);
+    client.signal(Signal::SIGSTOP);
+    for _ in 0..600 {
+        server.reply(&discover, OFFER, &[&[51, 4, 0, 0, 0, 0]]);
+    }
+    server.reply(&discover, OFFER, &[&lease(600)]);
+    client.signal(Signal::SIGCONT);
+    server.expect(REQUEST, 10);
+}
