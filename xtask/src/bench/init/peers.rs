@@ -82,7 +82,9 @@ impl Peer {
             ),
             Self::Runit => (folders(count, idle), format!("runsvdir {MEMORY}/services")),
         };
-        format!("{ROOM}{prepare}echo go\nexec {become_it} </dev/null 2>{MEMORY}/errors\n")
+        format!(
+            "{ROOM}{prepare}echo go\nexec {become_it} </dev/null >/dev/null 2>{MEMORY}/errors\n"
+        )
     }
 }
 
