@@ -7,6 +7,7 @@ pub mod button;
 pub mod end;
 pub mod folders;
 pub mod forwarding;
+pub mod page_line;
 pub mod system;
 pub mod watchdog;
 

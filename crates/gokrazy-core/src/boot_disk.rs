@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use crate::cmdline::RootSource;
 use crate::gpt::{self, Partition};
-use crate::layout::{ROOT_A, ROOT_B, SECTOR_BYTES};
+use crate::layout::{BACKUP_GPT_SECTORS, ROOT_A, ROOT_B, SECTOR_BYTES};
 use crate::paths;
 use crate::slots::SlotName;
+
+const SECTORS_PER_MIB: u64 = 1024 * 1024 / SECTOR_BYTES;
 
 /// The disk that we boot from.
 #[derive(Debug)]
@@ -95,6 +97,31 @@ impl BootDisk {
     pub fn partition_node(&self, number: u32) -> io::Result<PathBuf> {
         partition_node(&self.name, number)
     }
+}
+
+/// Why a disk that is there and was made to hold what `root=` names cannot be booted from: it is smaller than the
+/// partitions on it, as after a copy to a smaller card, so that the kernel takes none of them.
+pub fn obstacle(source: &RootSource) -> Option<String> {
+    let RootSource::PartUuid { uuid, .. } = source else {
+        return None;
+    };
+    disks().into_iter().find_map(|name| {
+        let table = gpt::Table::parse(&read(&name, 0, gpt::HEAD_SECTORS).ok()?)?;
+        number_in(Some(&table), uuid)?;
+        let last = table.partitions().map(|partition| partition.last_lba).max();
+        too_small(&name, sectors_of(&name).ok()?, last?)
+    })
+}
+
+fn too_small(name: &str, sectors: u64, last_lba: u64) -> Option<String> {
+    let mib = |sectors: u64| sectors.div_ceil(SECTORS_PER_MIB);
+    (last_lba >= sectors).then(|| {
+        format!(
+            "{name} is too small: it has {} MiB, and the partitions on it need {} MiB; write the image to a larger card",
+            sectors / SECTORS_PER_MIB,
+            mib(last_lba.saturating_add(BACKUP_GPT_SECTORS))
+        )
+    })
 }
 
 /// Names of the disks that the kernel knows, without those in memory.
@@ -200,6 +227,15 @@ fn partition_node(disk: &str, number: u32) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_that_ends_before_its_partitions_is_too_small() {
+        assert_eq!(too_small("sda", 2_893_824, 2_891_775), None);
+        let why = too_small("sda", 2_891_775, 2_891_775).unwrap();
+        assert!(why.starts_with(
+            "sda is too small: it has 1411 MiB, and the partitions on it need 1413 MiB;"
+        ));
+    }
 
     #[test]
     fn the_mbr_form_of_a_partuuid() {

@@ -3,9 +3,11 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use gokrazy_core::addresses::Addresses;
 use gokrazy_core::atomic::{self, Durability};
 use gokrazy_core::control::End;
 use gokrazy_core::hotplug::Hotplug;
+use gokrazy_core::kmsg::{self, Priority};
 use gokrazy_core::{ifaddr, paths};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
@@ -75,19 +77,27 @@ impl AddressWatch {
 }
 
 /// Brings `<run-dir>/addresses` up to date; a file that says the same already is left alone, since its readers wake up.
+/// Returns the addresses.
 ///
 /// # Errors
 /// What was tried, for people.
-pub fn publish_addresses(run_dir: &Path) -> Result<(), String> {
+pub fn publish_addresses(run_dir: &Path) -> Result<Addresses, String> {
     let addresses =
         ifaddr::interface_addresses().map_err(|error| format!("list addresses: {error}"))?;
     let path = run_dir.join(paths::ADDRESSES);
     let text = addresses.render();
     if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
-        return Ok(());
+        return Ok(addresses);
     }
     atomic::replace(&path, text.as_bytes(), 0o644, Durability::Volatile)
+        .map(|()| addresses)
         .map_err(|error| format!("{error}: {}", error.io_error()))
+}
+
+/// The port that the image gives to web, by a file (gokrazy's place).
+fn page_port() -> u16 {
+    let text = std::fs::read_to_string(paths::HTTP_PORT).ok();
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(80)
 }
 
 impl Runtime {
@@ -134,10 +144,22 @@ impl Runtime {
         if let Some(watch) = &self.addresses {
             watch.drain();
         }
-        if self.options.mode == Mode::Machine
-            && let Err(why) = publish_addresses(&self.options.run_dir)
-        {
-            self.journal.warn(why);
+        if self.options.mode != Mode::Machine {
+            return;
+        }
+        match publish_addresses(&self.options.run_dir) {
+            Ok(addresses) => self.tell_of_page(&addresses),
+            Err(why) => self.journal.warn(why),
+        }
+    }
+
+    /// Through the kernel's log, so that it reaches every console and bears a time.
+    fn tell_of_page(&mut self, addresses: &Addresses) {
+        let has_page = Path::new(paths::SYSTEM_BIN).join("web").exists();
+        let line = self.page_line.next(addresses, page_port(), clock::boot());
+        if let Some(line) = line.filter(|_| has_page) {
+            let kernel_log = Path::new(paths::KMSG);
+            kmsg::say(kernel_log, Priority::Info, format_args!("{line}"));
         }
     }
 

@@ -28,6 +28,7 @@ use super::publish::{self, Facts};
 use super::queue::{Queue, Source};
 use super::start;
 use crate::machine::button::Button;
+use crate::machine::page_line::PageLine;
 use crate::machine::watchdog::Watchdog;
 use crate::service::Service;
 use crate::supervise::Moment;
@@ -59,6 +60,7 @@ pub struct Runtime {
     pub(super) kernel_log: Option<File>,
     pub(super) devices: Devices,
     pub(super) addresses: Option<AddressWatch>,
+    pub(super) page_line: PageLine,
     pub(super) mounts: Vec<Watched>,
     pub(super) console: Console,
     pub(super) buttons: Vec<Button>,
@@ -126,6 +128,7 @@ impl Runtime {
             kernel_log: start::open_kernel_log(options.mode),
             devices,
             addresses: None,
+            page_line: PageLine::new(),
             mounts: Vec::new(),
             console: Console::default(),
             buttons: Vec::new(),

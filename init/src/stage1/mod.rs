@@ -139,9 +139,10 @@ fn wait_for(source: &RootSource, uevents: &UeventSocket, modules: &mut Modules) 
             told = patience_lost;
             let disks = boot_disk::disks().join(", ");
             let known = if disks.is_empty() { "none" } else { &disks };
+            let why = boot_disk::obstacle(source).map_or(String::new(), |why| format!("; {why}"));
             say(
                 Priority::Warning,
-                &format!("waiting for {source}; disks so far: {known}"),
+                &format!("waiting for {source}; disks so far: {known}{why}"),
             );
         }
         uevents.wait(LOOK_AGAIN);

@@ -81,27 +81,21 @@ pub fn boot() -> BootReport {
     }
 }
 
-/// Loads what the image names, then lets a child load what the hardware asks for.
+/// Lets a child load what the hardware asks for, the network among it, and meanwhile loads what the image names.
 fn start_modules(problems: &mut Vec<String>) -> Option<Hotplug> {
     let folder = module_folder()?;
+    let hotplug = Hotplug::start(folder.clone());
     let mut loader = Loader::open(&folder);
-    for name in facts::module_list()
-        .iter()
-        .filter(|name| loader.knows(name))
-        .cloned()
-        .collect::<Vec<_>>()
-    {
-        if let Err(error) = loader.load(&name) {
+    for name in facts::module_list() {
+        if loader.knows(&name)
+            && let Err(error) = loader.load(&name)
+        {
             note(problems, &error.to_string(), &error);
         }
     }
-    match Hotplug::start(folder) {
-        Ok(hotplug) => Some(hotplug),
-        Err(error) => {
-            problem(problems, &format!("listen for devices: {error}"));
-            None
-        }
-    }
+    hotplug
+        .inspect_err(|error| problem(problems, &format!("listen for devices: {error}")))
+        .ok()
 }
 
 fn module_folder() -> Option<PathBuf> {
