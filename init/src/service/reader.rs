@@ -106,7 +106,12 @@ fn located(chunk: &Chunk<'_>, error: &toml::de::Error) -> Located {
         .get(start..)
         .and_then(|rest| rest.lines().next())
         .unwrap_or_default();
-    let message = error.message();
+    let message = match error.message() {
+        "invalid type: map, expected a sequence" => {
+            "two brackets begin a table: `[[service]]`, `[[mount]]`"
+        }
+        message => message,
+    };
     let key = content.split_once('=').map(|(key, _)| key.trim());
     let message = match key.filter(|key| !message.contains(&format!("`{key}`"))) {
         Some(key) => format!("key `{key}`: {message}"),

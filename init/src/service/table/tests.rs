@@ -218,3 +218,11 @@ fn a_byte_that_is_no_text_costs_its_own_table_alone() {
     let lines: Vec<_> = parsed.errors.iter().map(|error| error.line).collect();
     assert_eq!(lines, [3, 7]);
 }
+
+#[test]
+fn one_bracket_is_told() {
+    check(
+        "[service]\nname = 'a'\ncommand = ['/a']\n",
+        &["1: two brackets begin a table: `[[service]]`, `[[mount]]`"],
+    );
+}
