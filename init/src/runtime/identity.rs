@@ -78,16 +78,8 @@ impl Identities {
             return Ok(());
         }
         self.is_new = false;
-        let (path, text) = (self.homes.join(paths::USERS_RECORD), self.record.render());
-        let write = || {
-            let made = fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(&self.homes);
-            let written = made.is_ok()
-                && atomic::replace(&path, text.as_bytes(), 0o644, Durability::Synced).is_ok();
-            u8::from(!written)
-        };
+        let text = self.record.render();
+        let write = || u8::from(write_record(&self.homes, &text).is_err());
         self.writer = Some(gokrazy_sys::process::fork(write)?);
         Ok(())
     }
@@ -106,6 +98,21 @@ impl Identities {
             )
         })
     }
+}
+
+/// Writes the record into the folder of the homes, which is made if what is above it is there.
+///
+/// # Errors
+/// The errno of the step that failed; without a place for homes there is nothing to remember, and that is no failure.
+fn write_record(homes: &Path, text: &str) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o755).create(homes) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let path = homes.join(paths::USERS_RECORD);
+    let written = atomic::replace(&path, text.as_bytes(), 0o644, Durability::Synced);
+    written.map_err(|error| io::Error::from(error.io_error().kind()))
 }
 
 /// The ids that a name may get: the first depends on nothing but the name, the others follow it.
@@ -197,6 +204,22 @@ mod tests {
             (ids.1, ids.0)
         );
         fs::remove_dir_all(homes).unwrap();
+    }
+
+    #[test]
+    fn a_record_is_kept_where_homes_can_be() {
+        let above = std::env::temp_dir().join(format!("in-record-{}", std::process::id()));
+        let homes = above.join("home");
+        write_record(&homes, "10001 a\n").unwrap();
+        assert!(
+            !above.exists(),
+            "a machine without a place for homes gets none"
+        );
+        fs::create_dir(&above).unwrap();
+        write_record(&homes, "10001 a\n").unwrap();
+        let text = fs::read_to_string(homes.join(paths::USERS_RECORD)).unwrap();
+        assert_eq!(text, "10001 a\n");
+        fs::remove_dir_all(above).unwrap();
     }
 
     #[test]
