@@ -15,11 +15,19 @@ const FILE: usize = 400;
 /// Longest `main.rs`: parse, run, print the chain, return a code.
 const MAIN: usize = 30;
 
-/// Most lines of a package. The goal is [`DAEMON`]; a row says why a daemon needs more.
+/// Most lines of a folder. The goal of a daemon is [`DAEMON`]; a row that is far above it holds what there was when it
+/// was written, with some room, so that growth is a decision that somebody takes here.
 const FOLDERS: &[(&str, usize)] = &[
     // Half of it is documentation, and a fifth the two seams at which its tests cut the power.
     ("randomd", 2 * DAEMON),
     ("crates/hello", 60),
+    ("dhcp/src", 8_600),
+    ("ntp/src", 5_000),
+    ("init/src/logd", 1_100),
+    ("init/src/syslog", DAEMON),
+    ("init/src/web", 5_400),
+    // The supervisor with all that it does as a machine's first process.
+    ("init/src", 19_500),
 ];
 
 /// What a daemon should fit in.
@@ -53,7 +61,7 @@ fn of_file(file: &RustFile) -> Option<Breach> {
 fn of_folder(tree: &Tree, folder: &str, budget: usize) -> Option<Breach> {
     let lines: usize = tree
         .production()
-        .filter(|file| file.package() == Path::new(folder))
+        .filter(|file| file.path.starts_with(folder))
         .map(|file| file.source.production_lines)
         .sum();
     (lines > budget).then(|| {

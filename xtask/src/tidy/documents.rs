@@ -32,11 +32,8 @@ pub(super) fn present(tree: &Tree) -> Result<Vec<Breach>> {
             "keep a section `## Unreleased`",
         ));
     }
-    for document in DOCUMENTS
-        .iter()
-        .filter(|path| path.ends_with(".md") && tree.has(path))
-    {
-        breaches.extend(dead_links(tree, Path::new(document))?);
+    for document in &tree.documents {
+        breaches.extend(dead_links(tree, document)?);
     }
     Ok(breaches)
 }

@@ -58,6 +58,8 @@ pub(crate) struct Tree {
     workspace: Workspace,
     /// Every Rust file, in the order of their paths.
     pub(crate) rust: Vec<RustFile>,
+    /// Every Markdown file, relative to the workspace.
+    pub(crate) documents: Vec<PathBuf>,
 }
 
 impl Tree {
@@ -67,12 +69,7 @@ impl Tree {
     /// The file or folder that cannot be read.
     pub(crate) fn read(workspace: &Workspace) -> Result<Self> {
         let root = workspace.root().to_owned();
-        let mut paths = Vec::new();
-        for room in ROOMS {
-            collect(&root.join(room), &mut paths)?;
-        }
-        paths.sort();
-        let rust = paths
+        let rust = files(&root, &ROOMS, "rs")?
             .into_iter()
             .map(|path| {
                 let source = Source::read(&read(&path)?);
@@ -80,10 +77,12 @@ impl Tree {
                 Ok(RustFile { path, source })
             })
             .collect::<Result<_>>()?;
+        let documents = documents(&root)?;
         Ok(Self {
             root,
             workspace: workspace.clone(),
             rust,
+            documents,
         })
     }
 
@@ -115,7 +114,31 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
 }
 
-fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+/// Files of one kind below some folders of the workspace, in the order of their paths.
+fn files(root: &Path, folders: &[&str], extension: &str) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for folder in folders {
+        collect(&root.join(folder), extension, &mut paths)?;
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Markdown files of the root, of the documents and of the rooms.
+fn documents(root: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(root).with_context(|| format!("read folder {}", root.display()))?;
+    let top = entries.flatten().map(|entry| entry.path());
+    let mut paths: Vec<_> = top.filter(|path| is_kind(path, "md")).collect();
+    paths.extend(files(root, &[&["docs"][..], &ROOMS].concat(), "md")?);
+    let relative = |path: PathBuf| path.strip_prefix(root).map(Path::to_owned).unwrap_or(path);
+    Ok(paths.into_iter().map(relative).collect())
+}
+
+fn is_kind(path: &Path, kind: &str) -> bool {
+    path.extension().is_some_and(|extension| extension == kind)
+}
+
+fn collect(folder: &Path, kind: &str, found: &mut Vec<PathBuf>) -> Result<()> {
     let entries =
         fs::read_dir(folder).with_context(|| format!("read folder {}", folder.display()))?;
     for entry in entries {
@@ -123,8 +146,8 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
             .with_context(|| format!("read folder {}", folder.display()))?
             .path();
         if path.is_dir() && !path.ends_with("target") {
-            collect(&path, found)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            collect(&path, kind, found)?;
+        } else if is_kind(&path, kind) {
             found.push(path);
         }
     }
