@@ -340,7 +340,7 @@ fn rapid_commit_and_ipv6_only_are_seen() {
 }
 
 #[test]
-fn every_truncation_is_survived_and_a_cut_option_refused() {
+fn every_truncation_is_refused() {
     let bytes = reply(
         5,
         &[
@@ -348,13 +348,14 @@ fn every_truncation_is_survived_and_a_cut_option_refused() {
             &[121, 5, 0, 192, 0, 2, 1],
         ],
     );
+    assert!(decode(&bytes, &identity(), ClasslessRoutes::Accept).is_ok());
     for end in 0..bytes.len() {
-        let result = decode(&bytes[..end], &identity(), ClasslessRoutes::Accept);
-        if end < FIXED {
-            assert_eq!(result, Err(Rejection::Truncated));
-        }
+        refused(&bytes[..end], Rejection::Truncated);
     }
-    refused(&bytes[..bytes.len() - 3], Rejection::Truncated);
+    // Who forgets the end option but pads is understood.
+    let mut open = bytes[..bytes.len() - 1].to_vec();
+    open.resize(SHORTEST, 0);
+    assert!(decode(&open, &identity(), ClasslessRoutes::Accept).is_ok());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use dhcproto::Decoder;
 use dhcproto::v4::borrowed::DhcpOptionIterator;
 use gokrazy_core::lease::{Ipv4, Route};
 
-use super::{ClasslessRoutes, FIXED, Rejection};
+use super::{ClasslessRoutes, FIXED, Rejection, SHORTEST};
 use crate::names;
 use crate::terms::{self, Terms};
 
@@ -23,7 +23,12 @@ pub(super) struct Options(BTreeMap<u8, Vec<u8>>);
 impl Options {
     pub(super) fn collect(bytes: &[u8]) -> Result<Self, Rejection> {
         let mut joined = Self(BTreeMap::new());
-        joined.add(bytes.get(FIXED..).unwrap_or_default())?;
+        let extent = joined.add(bytes.get(FIXED..).unwrap_or_default())?;
+        // An end option is a must (RFC 2131 §4.1), which some servers forget; but what is also shorter than servers
+        // send was cut between two options.
+        if extent == Extent::Open && bytes.len() < SHORTEST {
+            return Err(Rejection::Truncated);
+        }
         // Option 52: `file` is read first, then `sname` (RFC 2131 §4.1).
         let overload = match joined.raw(52) {
             Some([value]) => *value,
@@ -38,15 +43,13 @@ impl Options {
         Ok(joined)
     }
 
-    fn add(&mut self, field: &[u8]) -> Result<(), Rejection> {
-        if !is_whole(field) {
-            return Err(Rejection::Truncated);
-        }
+    fn add(&mut self, field: &[u8]) -> Result<Extent, Rejection> {
+        let extent = extent(field).ok_or(Rejection::Truncated)?;
         for option in DhcpOptionIterator::new(field) {
             let code = u8::from(option.code());
             self.0.entry(code).or_default().extend(option.data());
         }
-        Ok(())
+        Ok(extent)
     }
 
     pub(super) fn raw(&self, code: u8) -> Option<&[u8]> {
@@ -197,18 +200,25 @@ impl Options {
     }
 }
 
-/// Whether the options in `field` end with it, or with the end option, and not in the middle of one.
-fn is_whole(field: &[u8]) -> bool {
+/// How the options of a field end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// With the end option.
+    Closed,
+    /// With the field.
+    Open,
+}
+
+/// How the options in `field` end, unless that is in the middle of one.
+fn extent(field: &[u8]) -> Option<Extent> {
     let mut rest = field;
     loop {
         rest = match rest {
-            [] | [255, ..] => return true,
+            [] => return Some(Extent::Open),
+            [255, ..] => return Some(Extent::Closed),
             [0, after @ ..] => after,
-            [_] => return false,
-            [_, len, after @ ..] => match after.get(usize::from(*len)..) {
-                Some(after) => after,
-                None => return false,
-            },
+            [_] => return None,
+            [_, len, after @ ..] => after.get(usize::from(*len)..)?,
         }
     }
 }
