@@ -9,6 +9,7 @@ mod entropy;
 mod lab;
 mod perm;
 mod pi;
+mod run;
 mod slots;
 mod uefi;
 
@@ -83,6 +84,9 @@ const SCENARIOS: &[Scenario] = &[
 /// The test that needs no image.
 const COLD_POOL: &str = "only a seed of this machine's own initialises a cold random pool";
 
+/// The test that needs no network of ours.
+const RUN: &str = "`cargo xtask run` shows the page, survives a reboot and ends on Ctrl-C";
+
 /// Counts the steps of a scenario that went well.
 pub(super) struct Steps<'a> {
     scenario: &'static str,
@@ -106,6 +110,9 @@ pub(super) fn run(workspace: &Workspace, only: &str, report: &mut Report) {
     };
     if COLD_POOL.contains(only) {
         report.case(COLD_POOL, entropy::check(workspace));
+    }
+    if RUN.contains(only) {
+        report.case(RUN, run::check(workspace));
     }
     for scenario in SCENARIOS
         .iter()
