@@ -134,9 +134,12 @@ impl Registry {
             return Vec::new();
         };
         let was_ready = entry.machine.is_ready();
+        let is_news = event.is_news();
         let actions = entry.machine.on(event, now);
         let became_ready = entry.machine.is_ready() && !was_ready;
-        self.mark_changed(index);
+        if is_news {
+            self.mark_changed(index);
+        }
         let mut orders = Vec::new();
         for action in actions {
             match action {

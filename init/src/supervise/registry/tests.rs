@@ -8,6 +8,7 @@ use crate::service::condition::Condition;
 use crate::service::{Role, Service, Start};
 use crate::supervise::Moment;
 use crate::supervise::ending::Ending;
+use crate::supervise::notify::Notice;
 use crate::supervise::phase::{Action, Event};
 use crate::supervise::tests::Random;
 
@@ -373,4 +374,15 @@ fn random_graphs_start_in_order_and_shut_down_against_it() {
         }
         assert!(world.registry.has_ended(), "seed {seed}");
     }
+}
+
+#[test]
+fn signs_of_life_change_no_file() {
+    let service = Service::new("a", &["/a"]);
+    let mut registry = Registry::new(vec![service], at(0));
+    while registry.take_changed().is_some() {}
+    let _ = registry.on(0, Event::Said(Notice::Watchdog), at(1));
+    assert!(!registry.has_changes());
+    let _ = registry.on(0, Event::Said(Notice::Status("x".to_owned())), at(2));
+    assert!(registry.has_changes());
 }
