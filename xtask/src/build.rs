@@ -120,7 +120,7 @@ fn build_workspace(
     for (package, binary) in SYSTEM {
         packages.entry(package).or_default().push(binary);
     }
-    let mut command = toolchain.cargo_build(workspace, architecture);
+    let mut command = toolchain.cargo_build(workspace, architecture)?;
     for program in users.iter().filter(|program| program.path.is_none()) {
         packages
             .entry(&program.package)
@@ -158,7 +158,7 @@ fn build_elsewhere(
             manifest.display()
         );
     }
-    let mut command = toolchain.cargo_build(workspace, architecture);
+    let mut command = toolchain.cargo_build(workspace, architecture)?;
     command
         .arg("--manifest-path")
         .arg(&manifest)

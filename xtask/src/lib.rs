@@ -8,6 +8,7 @@ mod cli;
 mod clock;
 mod digest;
 mod image;
+mod linker;
 mod out;
 mod packages;
 mod process;

@@ -10,8 +10,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::linker;
 use crate::process;
 use crate::workspace::Workspace;
 
@@ -83,9 +85,16 @@ impl Toolchain {
     }
 
     /// `cargo build --release` for `architecture`, to be completed with what to build.
-    pub(crate) fn cargo_build(self, workspace: &Workspace, architecture: Architecture) -> Command {
+    ///
+    /// # Errors
+    /// The linker could not be made ready.
+    pub(crate) fn cargo_build(
+        self,
+        workspace: &Workspace,
+        architecture: Architecture,
+    ) -> Result<Command> {
         let mut command = match self {
-            Self::Rustup => rustup_build(architecture),
+            Self::Rustup => rustup_build(workspace, architecture)?,
             Self::FromSource => from_source_build(workspace),
         };
         let mut rustflags = remapped_paths(workspace);
@@ -112,7 +121,7 @@ impl Toolchain {
         ] {
             command.env_remove(inherited);
         }
-        command
+        Ok(command)
     }
 
     /// Where the programs that [`Self::cargo_build`] made lie.
@@ -137,13 +146,14 @@ pub(crate) fn python_environment(workspace: &Workspace) -> PathBuf {
     workspace.target().join("setup/python")
 }
 
-fn rustup_build(architecture: Architecture) -> Command {
+fn rustup_build(workspace: &Workspace, architecture: Architecture) -> Result<Command> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let variable = architecture.triple().to_uppercase().replace('-', "_");
+    let linker = linker::ensure(workspace.target())?;
     command
         .arg("build")
-        .env(format!("CARGO_TARGET_{variable}_LINKER"), "rust-lld");
-    command
+        .env(format!("CARGO_TARGET_{variable}_LINKER"), linker);
+    Ok(command)
 }
 
 fn from_source_build(workspace: &Workspace) -> Command {

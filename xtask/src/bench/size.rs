@@ -17,6 +17,9 @@ use crate::workspace::Workspace;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
+/// Programs with a budget of their own.
+const PROGRAMS: [(&str, f64); 2] = [("ntp", MIB), ("randomd", 600.0 * 1024.0)];
+
 /// What gokrazy's boot partition holds, less what it needs for itself: more would not fit a device that ran gokrazy.
 const GOKRAZY_BOOT: f64 = 95.0 * MIB;
 
@@ -37,11 +40,11 @@ pub(super) fn measure(workspace: &Workspace, table: &mut Table) -> Result<()> {
         &loaded.folder,
     )?;
     for program in &programs {
-        table.note(
-            format!("size: {}", program.name),
-            program.size as f64,
-            Unit::Bytes,
-        );
+        let (what, size) = (format!("size: {}", program.name), program.size as f64);
+        match PROGRAMS.iter().find(|(name, _)| *name == program.name) {
+            Some((_, budget)) => table.add(what, size, *budget, Unit::Bytes),
+            None => table.note(what, size, Unit::Bytes),
+        }
     }
     table.add(
         "size: the system's programs (arm64)",

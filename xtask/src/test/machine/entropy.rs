@@ -60,7 +60,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
 
 fn first_process(workspace: &Workspace) -> Result<Tree> {
     let toolchain = setup::ensure_toolchain(workspace, ARCHITECTURE)?;
-    let mut command = toolchain.cargo_build(workspace, ARCHITECTURE);
+    let mut command = toolchain.cargo_build(workspace, ARCHITECTURE)?;
     command.args(["--package", "gokrazy-randomd"]);
     command.args(["--bin", "randomd", "--example", "cold_pool"]);
     process::show(&mut command)?;
