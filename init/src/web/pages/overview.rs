@@ -275,7 +275,8 @@ fn store(storage: &Storage) -> Markup {
 }
 
 fn gauge(name: &str, used: u64, available: u64, total: u64) -> Markup {
-    let share = percent(used, total);
+    // As df(1) counts: what is kept back for root is neither used nor free.
+    let share = percent(used, used.saturating_add(available));
     html! {
         p.gauge {
             span { (name) }
@@ -300,5 +301,16 @@ fn power() -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_back_for_root_makes_a_disk_no_emptier() {
+        let html = gauge("perm", 30, 10, 100).into_string();
+        assert!(html.contains("value=\"75\""), "{html}");
     }
 }
