@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 use std::os::fd::BorrowedFd;
 
-use gokrazy_netlink::types::{RA_MANAGED, RA_OTHER, RA_RECEIVED};
+use gokrazy_netlink::types::{RA_MANAGED, RA_OTHER};
 use gokrazy_netlink::{Address, FOREVER};
 
 use crate::machine6::{Action, Advice, Machine6};
@@ -161,10 +161,12 @@ impl Six {
     }
 }
 
+/// Only routers set these flags.
+///
+/// That one was heard (`IF_RA_RCVD`) is not asked for: the kernel notes it only after a solicitation of its own, and
+/// does not tell when it does.
 fn advice(flags: u32) -> Advice {
-    if flags & RA_RECEIVED == 0 {
-        Advice::None
-    } else if flags & RA_MANAGED != 0 {
+    if flags & RA_MANAGED != 0 {
         Advice::Address
     } else if flags & RA_OTHER != 0 {
         Advice::Settings
@@ -178,10 +180,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_router_that_was_heard_gives_advice() {
-        assert_eq!(advice(RA_MANAGED | RA_OTHER), Advice::None);
-        assert_eq!(advice(RA_RECEIVED), Advice::None);
-        assert_eq!(advice(RA_RECEIVED | RA_OTHER), Advice::Settings);
-        assert_eq!(advice(RA_RECEIVED | RA_MANAGED | RA_OTHER), Advice::Address);
+    fn routers_flags_are_advice() {
+        assert_eq!(advice(0), Advice::None);
+        assert_eq!(advice(RA_OTHER), Advice::Settings);
+        assert_eq!(advice(RA_MANAGED), Advice::Address);
+        assert_eq!(advice(RA_MANAGED | RA_OTHER), Advice::Address);
     }
 }

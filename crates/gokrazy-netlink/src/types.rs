@@ -14,8 +14,6 @@ const IFA_RT_PRIORITY: u16 = 9;
 const IFA_PROTO: u16 = 11;
 /// `IFLA_INET6_FLAGS` of `<linux/if_link.h>`.
 const IFLA_INET6_FLAGS: u16 = 1;
-/// `IF_RA_RCVD` of the kernel's `if_inet6.h`: a router has been heard.
-pub const RA_RECEIVED: u32 = 0x20;
 /// `IF_RA_MANAGED` of the kernel's `if_inet6.h`: a router said that addresses come from DHCPv6.
 pub const RA_MANAGED: u32 = 0x40;
 /// `IF_RA_OTHERCONF`: a router said that other settings come from DHCPv6.

@@ -55,11 +55,43 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-#[test]
-fn dnsmasq() {
-    let net = Net::new();
+/// The client comes back: it asks for what it had (INIT-REBOOT) and gets it; asks for what belongs to another network
+/// and is refused, and gets an address of this one.
+#[track_caller]
+fn check_return(net: &Net) {
+    let flags = ["--conflict-check", "off"];
+    let mut client = net.client(&flags);
+    eventually(15, "a lease", || net.has("192.0.2."));
+    client.terminate();
+    drop(client);
+
+    let mut client = net.client(&flags);
+    eventually(15, "the lease again", || {
+        let log = client.log();
+        log.contains("asking whether 192.0.2.") && log.contains("bound to 192.0.2.")
+    });
+    assert!(!client.log().contains("discovering"), "{}", client.log());
+    client.terminate();
+    drop(client);
+
+    let path = net.folder.join("state/veth0");
+    let saved = std::fs::read_to_string(&path).unwrap();
+    let line = saved.lines().find(|line| line.starts_with("address="));
+    write(&path, &saved.replace(line.unwrap(), "address=203.0.113.9"));
+    let client = net.client(&flags);
+    eventually(15, "a refusal and a lease of this network", || {
+        let log = client.log();
+        log.contains("asking whether 203.0.113.9") && log.contains("refused by 192.0.2.1")
+    });
+    eventually(15, "a lease of this network", || net.has("192.0.2."));
+    assert!(!net.has("203.0.113.9"));
+}
+
+/// dnsmasq with a range of 192.0.2.0/24, or with these arguments in its place.
+#[track_caller]
+fn dnsmasq(net: &Net, arguments: &[&str]) -> Server {
     let leases = format!("--dhcp-leasefile={}", net.folder.join("leases").display());
-    let args = [
+    let mut args = vec![
         "--keep-in-foreground",
         "--conf-file=/dev/null",
         "--port=0",
@@ -71,49 +103,30 @@ fn dnsmasq() {
         "--dhcp-option=6,192.0.2.53",
         &leases,
     ];
-    let _server = start(&net, "dnsmasq", "dnsmasq-base", &args);
-    check(&net);
+    args.extend(arguments);
+    start(net, "dnsmasq", "dnsmasq-base", &args)
 }
 
-#[test]
-fn dnsmasq_with_rapid_commit() {
-    let net = Net::new();
-    let leases = format!("--dhcp-leasefile={}", net.folder.join("leases").display());
-    let args = [
-        "--keep-in-foreground",
-        "--conf-file=/dev/null",
-        "--port=0",
-        "--interface=dhsrv0",
-        "--no-ping",
-        "--user=root",
-        "--pid-file=",
-        "--dhcp-rapid-commit",
-        "--dhcp-range=192.0.2.100,192.0.2.150,255.255.255.0,300",
-        "--dhcp-option=6,192.0.2.53",
-        &leases,
-    ];
-    let _server = start(&net, "dnsmasq", "dnsmasq-base", &args);
-    check(&net);
-}
-
-#[test]
-fn kea() {
-    let net = Net::new();
+/// Kea with these times in seconds: T1, T2 and the lease's length.
+#[track_caller]
+fn kea(net: &Net, times: [u32; 3]) -> Server {
     let config = net.folder.join("kea.conf");
+    let folder = net.folder.display().to_string();
+    let [renew, rebind, valid] = times;
     let text = r#"{ "Dhcp4": {
         "interfaces-config": { "interfaces": [ "dhsrv0" ] },
         "lease-database": { "type": "memfile", "persist": false },
         "control-socket": { "socket-type": "unix", "socket-name": "FOLDER/kea.sock" },
-        "valid-lifetime": 300,
+        "authoritative": true, "TIMES",
         "subnet4": [ { "id": 1, "subnet": "192.0.2.0/24", "pools": [ { "pool": "192.0.2.100 - 192.0.2.150" } ],
             "option-data": [ { "name": "routers", "data": "192.0.2.1" },
                              { "name": "domain-name-servers", "data": "192.0.2.53" } ] } ]
     } }"#;
-    write(
-        &config,
-        &text.replace("FOLDER", &net.folder.display().to_string()),
+    let times = format!(
+        "\"renew-timer\": {renew}, \"rebind-timer\": {rebind}, \"valid-lifetime\": {valid}"
     );
-    let folder = net.folder.display().to_string();
+    let text = text.replace("FOLDER", &folder).replace("\"TIMES\"", &times);
+    write(&config, &text);
     let mut command = net.in_server("env");
     let there = Path::new("/usr/sbin/kea-dhcp4").exists();
     assert!(
@@ -122,31 +135,102 @@ fn kea() {
     );
     command
         .arg(format!("KEA_PIDFILE_DIR={folder}"))
-        .arg(format!("KEA_LOCKFILE_DIR={folder}"));
-    command
+        .arg(format!("KEA_LOCKFILE_DIR={folder}"))
         .arg("kea-dhcp4")
         .arg("-c")
         .arg(&config)
         .stdin(Stdio::null())
         .stdout(Stdio::null());
-    let _server = Server(command.spawn().unwrap());
-    check(&net);
+    Server(command.spawn().unwrap())
 }
 
-#[test]
-fn udhcpd() {
-    let net = Net::new();
+#[track_caller]
+fn udhcpd(net: &Net) -> Server {
     let config = net.folder.join("udhcpd.conf");
     let text = "start 192.0.2.100\nend 192.0.2.150\ninterface dhsrv0\nlease_file FOLDER/udhcpd.leases\n\
                 pidfile FOLDER/udhcpd.pid\noption subnet 255.255.255.0\noption router 192.0.2.1\n\
                 option dns 192.0.2.53\noption lease 300\n";
-    write(
-        &config,
-        &text.replace("FOLDER", &net.folder.display().to_string()),
-    );
+    let folder = net.folder.display().to_string();
+    write(&config, &text.replace("FOLDER", &folder));
     let config = config.display().to_string();
-    let _server = start(&net, "udhcpd", "udhcpd", &["-f", &config]);
+    start(net, "udhcpd", "udhcpd", &["-f", &config])
+}
+
+#[test]
+fn dnsmasq_gives_renews_and_refuses() {
+    let net = Net::new();
+    let _server = dnsmasq(&net, &["--dhcp-authoritative"]);
     check(&net);
+    check_return(&net);
+}
+
+#[test]
+fn dnsmasq_with_rapid_commit() {
+    let net = Net::new();
+    let _server = dnsmasq(&net, &["--dhcp-rapid-commit"]);
+    check(&net);
+}
+
+/// As clouds have it: the address alone, and a router that only a route of option 121 makes reachable.
+#[test]
+fn dnsmasq_gives_a_single_address_and_classless_routes() {
+    let net = Net::new();
+    let options = [
+        "--dhcp-option=1,255.255.255.255",
+        "--dhcp-option=121,192.0.2.1/32,0.0.0.0,0.0.0.0/0,192.0.2.1,198.51.100.0/24,192.0.2.1",
+    ];
+    let _server = dnsmasq(&net, &options);
+    let _client = net.client(&[]);
+    eventually(15, "the routes", || {
+        let routes = net.ip("route show");
+        routes.contains("192.0.2.1 dev veth0 proto 103 scope link")
+            && routes.contains("default via 192.0.2.1 dev veth0")
+            && routes.contains("198.51.100.0/24 via 192.0.2.1 dev veth0")
+    });
+    let shown = net.ip("-4 addr show dev veth0");
+    assert!(shown.contains("/32 "), "{shown}");
+    assert!(run_in(&net, "route get 203.0.113.1").contains("via 192.0.2.1"));
+}
+
+#[test]
+fn kea_gives_renews_and_refuses() {
+    let net = Net::new();
+    let _server = kea(&net, [100, 200, 300]);
+    check(&net);
+    check_return(&net);
+}
+
+/// T1 is answered to unicast; when the server's address is gone, T2 is answered to broadcast.
+#[test]
+fn kea_renews_by_unicast_and_rebinds_by_broadcast() {
+    let net = Net::new();
+    let _server = kea(&net, [3, 12, 60]);
+    let client = net.client(&["--conflict-check", "off"]);
+    eventually(15, "a lease", || net.has("192.0.2."));
+    eventually(10, "a renewal at T1", || client.log().contains("renewed"));
+    assert!(
+        !client.log().contains("does not answer"),
+        "{}",
+        client.log()
+    );
+    net.server_ip("addr del 192.0.2.1/24 dev dhsrv0");
+    net.ip("neigh flush dev veth0");
+    let renewed = client.log().matches("renewed").count();
+    eventually(30, "a question to any server", || {
+        client.log().contains("does not answer; asking any server")
+    });
+    eventually(15, "an answer to it", || {
+        client.log().matches("renewed").count() > renewed
+    });
+    assert!(net.has("192.0.2."));
+}
+
+#[test]
+fn udhcpd_gives_renews_and_refuses() {
+    let net = Net::new();
+    let _server = udhcpd(&net);
+    check(&net);
+    check_return(&net);
 }
 
 /// Without `--interface`, every wired interface is managed, and the one that others count as slower stands behind.
@@ -231,9 +315,9 @@ fn has_name_server(net: &Net) -> bool {
 fn dnsmasq_gives_an_ipv6_address() {
     let net = Net::new();
     let _server = six(&net, "2001:db8::100,2001:db8::1ff,64,600");
-    let mut client = net.client(&["--release"]);
+    let mut client = net.client(&["--release", "--verbose"]);
     let address = || net.ip("-6 addr show dev veth0 scope global");
-    eventually(20, "an address", || {
+    eventually(60, "an address", || {
         client.log().contains("bound to 2001:db8::1")
     });
     eventually(3, "it in the kernel", || {
@@ -257,6 +341,6 @@ fn dnsmasq_gives_ipv6_settings_alone() {
     let net = Net::new();
     let _server = six(&net, "2001:db8::,ra-stateless,64,600");
     let client = net.client(&[]);
-    eventually(20, "the name server", || has_name_server(&net));
+    eventually(60, "the name server", || has_name_server(&net));
     assert!(!client.log().contains("bound"), "{}", client.log());
 }

@@ -175,6 +175,29 @@ fn an_address_is_asked_for_by_the_book() {
     );
 }
 
+/// The kernel counts a router as heard only after a solicitation of its own; the router may be faster.
+#[test]
+fn a_router_that_was_not_asked_is_heeded() {
+    let net = Net::new();
+    let wire = net.server();
+    let server = Server::new(&net);
+    let unasked = "/proc/sys/net/ipv6/conf/veth0/router_solicitations";
+    let write = format!("echo 0 > {unasked}");
+    let status = net.in_client("sh").args(["-c", &write]).status().unwrap();
+    assert!(status.success());
+    net.ip("link set veth0 down");
+    net.ip("link set veth0 up");
+    let _client = net.client(&["--conflict-check", "off"]);
+    wait_for_link_local(&net);
+    wire.send_ipv6(&advertisement(MANAGED, &[]));
+    server.expect(SOLICIT, 10);
+    // Nor does it tell anew when a link that was set down has the same router.
+    net.ip("link set veth0 down");
+    while server.next(1).is_some() {}
+    net.ip("link set veth0 up");
+    server.expect(SOLICIT, 20);
+}
+
 #[test]
 fn an_address_that_proves_taken_is_declined_and_not_put_back() {
     let (net, server, client) = told(MANAGED);
