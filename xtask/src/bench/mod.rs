@@ -4,6 +4,8 @@
 //! How each was taken stands in its own module's first lines.
 
 mod boot;
+mod dhcp;
+mod dhcp_stand;
 mod init;
 mod ntp;
 mod rest;
@@ -39,6 +41,8 @@ enum Subject {
     Rest,
     /// Time from PID 1 to the page, in emulated machines, by the guest's own clock. Needs root.
     Boot,
+    /// dhcp beside udhcpc, dhcpcd and dhclient: time to an address, size, memory, wake-ups, a flood. Needs root.
+    Dhcp,
     /// init beside s6, runit, finit and BusyBox init: starts, memory, restarts, orphans, floods. Needs root.
     Init,
     /// How steady ntp keeps a clock, beside chrony; half an hour, so only when it is named. Needs chrony.
@@ -55,6 +59,7 @@ impl Subject {
             Self::Start => rest::start(&Stand::new(workspace)?, table),
             Self::Rest => rest::rest(&Stand::new(workspace)?, table),
             Self::Boot => boot::measure(workspace, table),
+            Self::Dhcp => dhcp::measure(workspace, table),
             Self::Init => init::measure(workspace, table),
             Self::Ntp => ntp::measure(workspace, table),
         }

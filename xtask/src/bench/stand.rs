@@ -224,20 +224,8 @@ impl Running {
 
     /// Process ids of init and all that it started.
     pub(super) fn processes(&self) -> Vec<u32> {
-        let parents = parents();
-        let mut found = vec![self.launcher.id()];
-        let mut at = 0;
-        while let Some(parent) = found.get(at).copied() {
-            found.extend(
-                parents
-                    .iter()
-                    .filter(|(_, of)| **of == parent)
-                    .map(|(id, _)| *id),
-            );
-            at += 1;
-        }
         // The first one is what started init.
-        found.split_off(1)
+        family(self.launcher.id()).split_off(1)
     }
 }
 
@@ -287,6 +275,19 @@ fn answers() -> Result<()> {
     stream.read_exact(&mut head)?;
     ensure!(head.starts_with(b"HTTP/1.1 "), "no answer of a web server");
     Ok(())
+}
+
+/// A process and all that descend from it.
+pub(super) fn family(root: u32) -> Vec<u32> {
+    let parents = parents();
+    let mut found = vec![root];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        let children = parents.iter().filter(|(_, of)| **of == parent);
+        found.extend(children.map(|(id, _)| *id));
+        at += 1;
+    }
+    found
 }
 
 /// The parent of each process.

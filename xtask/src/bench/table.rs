@@ -11,6 +11,8 @@ pub(super) enum Unit {
     Milliseconds,
     /// Times a second.
     PerSecond,
+    /// Hundredths of one processor.
+    Percent,
 }
 
 /// One measurement.
@@ -90,6 +92,7 @@ impl Unit {
             Self::Bytes => format!("{:.2} MiB", value / (1024.0 * 1024.0)),
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::PerSecond => format!("{value:.2} /s"),
+            Self::Percent => format!("{value:.2} %"),
         }
     }
 }

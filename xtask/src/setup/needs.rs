@@ -23,7 +23,8 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// What `cargo xtask setup` prepares for; the fourth is needed only where rustup's way fails.
+    /// What `cargo xtask setup` prepares for; of the others, one is needed only by `bench`, and one only where rustup's
+    /// way fails.
     pub(crate) const ALL: [Self; 3] = [Self::Image, Self::Run, Self::Test];
 }
 
@@ -142,6 +143,18 @@ const NEEDS: &[Need] = &[
     test("strace", "strace", "checks of what idle processes do"),
     test("chromium", "chromium", "the page in a browser"),
     test("chromium-driver", "chromedriver", "leading the browser"),
+    unpacked(
+        "dhcpcd-base",
+        "dhcpcd",
+        "a DHCP client to measure ours by",
+        Purpose::Bench,
+    ),
+    unpacked(
+        "isc-dhcp-client",
+        "dhclient",
+        "another DHCP client to measure ours by",
+        Purpose::Bench,
+    ),
     file(
         "rustc-web",
         "/usr/bin/rustc",
