@@ -15,6 +15,7 @@ use gokrazy_core::paths;
 use super::dhcp_stand::{LINK, Running, Stand, settle};
 use super::rest::{field, median, milliseconds};
 use super::table::{Table, Unit};
+use crate::out::say;
 use crate::process;
 use crate::setup::{self, Purpose};
 use crate::toolchain::Architecture;
@@ -128,7 +129,7 @@ fn ours(program: &Path, check: &str) -> Vec<String> {
 fn times(stand: &Stand, program: &Path, table: &mut Table) -> Result<()> {
     let mut clients = clients(stand, program);
     for round in 0..=ROUNDS {
-        println!("dhcp and its peers: round {round} of {ROUNDS}");
+        say!("dhcp and its peers: round {round} of {ROUNDS}");
         for client in &mut clients {
             let (running, took) = stand.time(&client.command)?;
             // The first round fills the caches.
@@ -141,7 +142,7 @@ fn times(stand: &Stand, program: &Path, table: &mut Table) -> Result<()> {
     report(&mut clients, table);
     let mut beyond = Vec::new();
     for round in 1..=CAREFUL_ROUNDS {
-        println!("dhcp with the careful check: round {round} of {CAREFUL_ROUNDS}");
+        say!("dhcp with the careful check: round {round} of {CAREFUL_ROUNDS}");
         let since = stand.time_since_last_probe(&ours(program, "full"))?;
         beyond.push(milliseconds(since) - ANNOUNCE_WAIT);
     }
@@ -191,7 +192,7 @@ fn status(id: u32) -> String {
 }
 
 fn at_rest(stand: &Stand, program: &Path, table: &mut Table) -> Result<()> {
-    println!("dhcp at rest: watching for {} s", IDLE.as_secs());
+    say!("dhcp at rest: watching for {} s", IDLE.as_secs());
     let (running, _) = stand.time(&ours(program, "off"))?;
     settle();
     let before = switches(&running);
@@ -208,7 +209,7 @@ fn switches(running: &Running) -> f64 {
 
 /// The client asks and is not answered, so that it listens for replies all the time.
 fn flood(stand: &Stand, program: &Path, table: &mut Table) -> Result<()> {
-    println!(
+    say!(
         "dhcp in a flood: {FLOOD} forged replies a second for {} s",
         FLOOD_FOR.as_secs()
     );
