@@ -177,7 +177,9 @@ impl Client {
             let moved = before.is_some() && before != counted;
             if moved && standing == Standing::Full && !self.is_static() {
                 world.log.event(&self.name, "carrier was lost for a moment");
-                self.carrier_lost(world);
+                // What routers said stays: most often it is the same link, and nobody would ask them again.
+                self.on_six(Cue::LinkDown, world);
+                self.on(Event::LinkDown, world);
                 self.carrier_returned(world);
             }
             return;

@@ -143,3 +143,34 @@ fn addresses_do_not_tell_the_hardware_address() {
     };
     assert_eq!(part(&address()), part(&first));
 }
+
+#[test]
+fn a_carrier_lost_for_a_moment_leaves_name_servers() {
+    let net = Net::new();
+    let server = net.server();
+    let client = net.client(&[]);
+    wait_for_link_local(&net);
+    let has = || {
+        net.published("resolv.conf")
+            .is_some_and(|text| text.contains("2001:db8::53"))
+    };
+    let count = |words: &str| client.log().matches(words).count();
+    // Whether the kernel tells of the loss itself is a matter of its timing; then the link counts as another one.
+    for _ in 0..20 {
+        eventually(10, "the name server", || {
+            server.send_ipv6(&advertisement(0, &rdnss(1000)));
+            has()
+        });
+        let (told, counted) = (count("carrier lost\n"), count("lost for a moment"));
+        net.server_ip("link set dhsrv0 down");
+        net.server_ip("link set dhsrv0 up");
+        eventually(10, "the loss", || {
+            count("carrier lost\n") != told || count("lost for a moment") != counted
+        });
+        if count("carrier lost\n") == told {
+            assert!(has());
+            return;
+        }
+    }
+    panic!("each loss was told of");
+}
