@@ -251,7 +251,7 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
         _ => Architecture::Amd64,
     };
     let toolchain = setup::ensure_toolchain(workspace, architecture)?;
-    let mut command = toolchain.cargo_build(workspace, architecture);
+    let mut command = toolchain.cargo_build(workspace, architecture)?;
     command.args(["-p", "gokrazy-dhcp", "--bin", "dhcp"]);
     process::show(&mut command)?;
     Ok(toolchain
