@@ -15,7 +15,7 @@ use crate::setup::{self, Purpose};
 use crate::vm::console::Echo;
 use crate::vm::disk::Disk;
 use crate::vm::guest::{self, Ending, Guest, Setting};
-use crate::vm::qemu::{Machine, Net};
+use crate::vm::qemu::{Card, Machine, Net};
 use crate::workspace::Workspace;
 
 /// How often we look for a signal and for the guest's end.
@@ -59,6 +59,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         },
         namespace: None,
         clock: None,
+        card: Card::BuiltIn,
         echo: Echo::Shown,
     };
     announce(arguments.http, password.as_deref());

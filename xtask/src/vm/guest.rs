@@ -11,7 +11,8 @@ use super::console::{Console, Echo};
 use super::disk::Disk;
 use super::fat::BootPartition;
 use super::firmware::{PI_3B, interpret};
-use super::qemu::{self, Machine, Net, Run, Start};
+use super::monitor;
+use super::qemu::{self, Card, Machine, Net, Run, Start};
 use crate::clock;
 use crate::process::line_of;
 
@@ -33,6 +34,8 @@ pub(crate) struct Setting {
     pub(crate) namespace: Option<String>,
     /// What its battery-backed clock begins with, if not the host's time.
     pub(crate) clock: Option<String>,
+    /// When its network card comes.
+    pub(crate) card: Card,
     /// Whether the user sees the console.
     pub(crate) echo: Echo,
 }
@@ -69,6 +72,9 @@ impl Guest {
             start: &start,
             net: &setting.net,
             clock: setting.clock.as_deref(),
+            card: setting.card,
+            // Of a namespace's own loopback nobody else has any port.
+            monitor: setting.namespace.as_ref().map(|_| monitor::PORT),
         });
         let mut command = launcher(setting);
         let mut child = command

@@ -4,6 +4,7 @@
 //! Nothing of it is seen from outside, and nothing of the host's network is touched.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -36,6 +37,17 @@ pub(crate) const PREFIX_LENGTH: u8 = 24;
 
 /// An address behind the router: the guest has no route to it but the default one.
 const BEHIND: &str = "10.99.0.1";
+
+/// Where the guest's page is.
+///
+/// # Errors
+/// [`GUEST`] is no address.
+pub(crate) fn page_address() -> Result<SocketAddr> {
+    Ok(SocketAddr::new(
+        GUEST.parse().context("read the guest's address")?,
+        80,
+    ))
+}
 
 /// How long the lease holds, in seconds.
 pub(crate) const LEASE_SECONDS: u64 = 3600;
@@ -140,6 +152,20 @@ impl Lan {
             &url,
         ]);
         process::capture(&mut command).map(drop)
+    }
+
+    /// Tells the servers' side the guest's hardware address, so that it need not be asked for.
+    ///
+    /// # Errors
+    /// The neighbour cannot be added.
+    pub(crate) fn introduce_guest(&self) -> Result<()> {
+        let neighbour = ["neigh", "replace", GUEST, "lladdr", MAC, "dev", TAP];
+        ip(&[
+            &["-n", &self.namespace][..],
+            &neighbour,
+            &["nud", "permanent"],
+        ]
+        .concat())
     }
 
     /// What a server logged so far.

@@ -15,4 +15,5 @@ pub(crate) mod firmware;
 pub(crate) mod guest;
 pub(crate) mod http;
 pub(crate) mod lan;
+pub(crate) mod monitor;
 pub(crate) mod qemu;

@@ -53,6 +53,20 @@ pub(crate) enum Net {
     },
 }
 
+/// When the guest gets its network card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Card {
+    /// It is in the machine.
+    BuiltIn,
+    /// It is a USB adapter that is plugged in while the machine runs ([`late_card`]).
+    Late,
+}
+
+/// What plugs the adapter of [`Card::Late`] in: the monitor's command `device_add` with these arguments.
+pub(crate) fn late_card() -> serde_json::Value {
+    serde_json::json!({ "driver": "usb-net", "id": "card0", "netdev": "net0", "mac": MAC })
+}
+
 /// The address of the guest's network card.
 pub(crate) const MAC: &str = "52:54:00:67:6b:01";
 
@@ -118,6 +132,10 @@ pub(crate) struct Run<'a> {
     pub(crate) net: &'a Net,
     /// What its battery-backed clock begins with (`2001-01-01`), if not the host's time; a Pi has none.
     pub(crate) clock: Option<&'a str>,
+    /// When its network card comes.
+    pub(crate) card: Card,
+    /// The port of loopback on which QEMU's monitor listens, if one is wanted.
+    pub(crate) monitor: Option<u16>,
 }
 
 /// All arguments for one run of the guest, which ends where the guest would start anew.
@@ -128,6 +146,8 @@ pub(crate) fn arguments(run: Run<'_>) -> Vec<String> {
         start,
         net,
         clock,
+        card,
+        monitor,
     } = run;
     let mut arguments: Vec<String> = machine.options().iter().map(ToString::to_string).collect();
     // QEMU must not start the guest anew by itself: the firmware that we play reads the disk first.
@@ -143,7 +163,12 @@ pub(crate) fn arguments(run: Run<'_>) -> Vec<String> {
     arguments.extend(always.map(str::to_owned));
     arguments.extend(machine.drive(disk));
     arguments.extend(start.arguments());
-    arguments.extend(net.arguments(machine.card()));
+    arguments.extend(net.backend());
+    arguments.extend(card.arguments(machine));
+    arguments.extend(monitor.into_iter().flat_map(|port| {
+        let listen = format!("tcp:127.0.0.1:{port},server=on,wait=off");
+        ["-qmp".to_owned(), listen]
+    }));
     arguments.extend(
         clock
             .into_iter()
@@ -191,13 +216,23 @@ impl Start {
 }
 
 impl Net {
-    fn arguments(&self, card: &str) -> Vec<String> {
+    fn backend(&self) -> [String; 2] {
         let backend = match self {
             Self::User { http } => format!("user,id=net0,hostfwd=tcp:127.0.0.1:{http}-:80"),
             Self::Tap { name } => format!("tap,id=net0,ifname={name},script=no,downscript=no"),
         };
-        let device = format!("{card},netdev=net0,mac={MAC}");
-        vec!["-netdev".to_owned(), backend, "-device".to_owned(), device]
+        ["-netdev".to_owned(), backend]
+    }
+}
+
+impl Card {
+    fn arguments(self, machine: Machine) -> [String; 2] {
+        let device = match self {
+            Self::BuiltIn => format!("{},netdev=net0,id=card0,mac={MAC}", machine.card()),
+            // Where it is plugged in.
+            Self::Late => "qemu-xhci".to_owned(),
+        };
+        ["-device".to_owned(), device]
     }
 }
 
@@ -224,13 +259,15 @@ mod tests {
             start: &start,
             net: &Net::User { http: 8080 },
             clock: None,
+            card: Card::BuiltIn,
+            monitor: None,
         };
         let line = arguments(run).join(" ");
         assert_eq!(
             line,
             "-machine raspi3b -serial null -no-reboot -display none -monitor none -serial stdio \
              -drive if=sd,format=raw,file=a,,b.img -kernel k -initrd i -dtb d -append console=ttyAMA0 panic=5 \
-             -netdev user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80 -device usb-net,netdev=net0,mac=52:54:00:67:6b:01"
+             -netdev user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80 -device usb-net,netdev=net0,id=card0,mac=52:54:00:67:6b:01"
         );
     }
 
@@ -249,9 +286,19 @@ mod tests {
             start: &start,
             net: &net,
             clock: Some("2001-01-01"),
+            card: Card::BuiltIn,
+            monitor: None,
         };
+        let late = Run {
+            card: Card::Late,
+            monitor: Some(4444),
+            ..run
+        };
+        let line = arguments(late).join(" ");
+        assert!(!line.contains("virtio-net-pci"));
+        assert!(line.contains(" -device qemu-xhci -qmp tcp:127.0.0.1:4444,server=on,wait=off"));
         let line = arguments(run).join(" ");
         assert!(line.contains("if=pflash,format=raw,readonly=on,file=c -drive if=pflash,format=raw,readonly=off,file=v"));
-        assert!(line.ends_with("-netdev tap,id=net0,ifname=t,script=no,downscript=no -device virtio-net-pci,romfile=,netdev=net0,mac=52:54:00:67:6b:01 -rtc base=2001-01-01"));
+        assert!(line.ends_with("-netdev tap,id=net0,ifname=t,script=no,downscript=no -device virtio-net-pci,romfile=,netdev=net0,id=card0,mac=52:54:00:67:6b:01 -rtc base=2001-01-01"));
     }
 }

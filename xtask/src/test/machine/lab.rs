@@ -14,7 +14,8 @@ use crate::vm::disk::Disk;
 use crate::vm::guest::{self, Ending, Guest, Setting};
 use crate::vm::http::{Answer, Page};
 use crate::vm::lan::{GUEST, Lan, TAP};
-use crate::vm::qemu::{Machine, Net};
+use crate::vm::monitor;
+use crate::vm::qemu::{Card, Machine, Net};
 
 /// How long a machine may take, on a loaded host and without hardware virtualisation, from power to page.
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
@@ -66,6 +67,7 @@ impl<'a> Lab<'a> {
                 namespace: Some(lan.namespace().to_owned()),
                 // A battery-backed clock that is wrong must be set right, and a Pi has none.
                 clock: (machine != Machine::Raspi3b).then(|| "2001-01-01".to_owned()),
+                card: Card::BuiltIn,
                 echo: Echo::Hidden,
             },
             hostname: image.hostname.clone(),
@@ -97,6 +99,19 @@ impl<'a> Lab<'a> {
     /// Switches it on.
     pub(super) fn power_on(&self) -> Result<Guest> {
         Guest::power_on(&self.setting)
+    }
+
+    /// Switches it on without its network card.
+    pub(super) fn power_on_without_card(&self) -> Result<Guest> {
+        Guest::power_on(&Setting {
+            card: Card::Late,
+            ..self.setting.clone()
+        })
+    }
+
+    /// Asks QEMU's monitor.
+    pub(super) fn ask_monitor(&self, command: &str, arguments: &Value) -> Result<()> {
+        self.lan.inside(|| monitor::ask(command, arguments))
     }
 
     /// Asks for the page as somebody without a password, until there is an answer.

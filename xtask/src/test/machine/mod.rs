@@ -7,8 +7,10 @@
 mod console;
 mod entropy;
 mod lab;
+mod parts;
 mod perm;
 mod pi;
+mod plug;
 mod run;
 mod slots;
 mod uefi;
@@ -66,6 +68,24 @@ const SCENARIOS: &[Scenario] = &[
         machine: Machine::Raspi3b,
         disk: 0,
         play: slots::no_table,
+    },
+    Scenario {
+        name: "a trial slot has its attempts and no more",
+        machine: Machine::Virt,
+        disk: 0,
+        play: slots::trial,
+    },
+    Scenario {
+        name: "a root without modules for the kernel gives way",
+        machine: Machine::Virt,
+        disk: 0,
+        play: slots::no_modules,
+    },
+    Scenario {
+        name: "a network adapter comes late",
+        machine: Machine::Virt,
+        disk: 0,
+        play: plug::late_adapter,
     },
     Scenario {
         name: "a broken /perm is left as it is",

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use gokrazy_core::layout::{ROOT_A, ROOT_B, SECTOR_BYTES, SLOT_TABLE_BYTES, SLOT_TABLE_LBAS};
@@ -11,21 +12,22 @@ use gokrazy_core::slots::{SlotName, SlotState, Table, read_copies};
 
 use super::Steps;
 use super::lab::{Lab, text};
+use super::parts;
 use crate::image::root_id;
 use crate::process;
 use crate::vm::disk::Disk;
 use crate::vm::guest::Ending;
 
-/// Where a squashfs superblock has the file system's length, and how long that number is.
-const SQUASHFS_LENGTH: (u64, usize) = (40, 8);
+/// Bytes at the head of a root that are broken.
+const BROKEN: usize = 1024 * 1024;
 
-/// Bytes copied at a time.
-const PIECE: u64 = 1024 * 1024;
+/// How long a machine may take until it starts a slot.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Two good slots, and the preferred one's root is broken: the other comes up, and the table remembers.
 pub(super) fn broken_root(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
     install_b(lab)?;
-    let zeros = vec![0; PIECE as usize];
+    let zeros = vec![0; BROKEN];
     lab.disk().write(ROOT_A.first_lba * SECTOR_BYTES, &zeros)?;
     let mut guest = lab.power_on()?;
     lab.first_answer_over_reboots(&mut guest)?;
@@ -51,11 +53,76 @@ pub(super) fn broken_root(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
     Ok(())
 }
 
+/// A trial slot is counted down on the disk before each start, by whichever copy of the table is whole, and is bad at
+/// the end; on the way the other slot lacks ntp.
+pub(super) fn trial(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
+    parts::root_without(lab, ROOT_B, &["gokrazy/ntp"])?;
+    put_table(lab.disk(), |table| {
+        let trial = SlotState::Trial { attempts_left: 2 };
+        table
+            .with(SlotName::A, trial)
+            .with(SlotName::B, SlotState::Good)
+    })?;
+    let [first, second] = SLOT_TABLE_LBAS;
+    for (broken, attempts_left) in [(first, 1), (second, 0)] {
+        break_copy(lab.disk(), broken)?;
+        let guest = lab.power_on()?;
+        guest
+            .console()
+            .wait_for("gokrazy: starting slot a, attempt", LIMIT)?;
+        guest.cut_power();
+        let table = table(lab.disk())?.context("a whole slot table")?;
+        ensure!(
+            table.a == SlotState::Trial { attempts_left },
+            "slot a is {} with its attempt under way",
+            table.a
+        );
+    }
+    steps.passed(
+        "each attempt is on the disk before it begins, with either copy of the table broken",
+    );
+    let mut guest = lab.power_on()?;
+    lab.first_answer(&mut guest)?;
+    let status = lab.status()?;
+    ensure!(
+        text(&status, "Slot") == "b" && !text(&status, "Fallback").is_empty(),
+        "after the last attempt: {status}"
+    );
+    parts::others_run(lab, &mut guest, "ntp")?;
+    lab.end_by(guest, "/poweroff", Ending::PowerOff)?;
+    let table = table(lab.disk())?.context("a whole slot table")?;
+    ensure!(table.a == SlotState::Bad, "slot a is {}", table.a);
+    steps.passed("after the last one it is bad, and the other slot runs, also without ntp");
+    Ok(())
+}
+
+/// A root that has no modules for the kernel gives way to the other one, which lacks randomd.
+pub(super) fn no_modules(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
+    parts::root_without(lab, ROOT_B, &["gokrazy/randomd"])?;
+    parts::root_without(lab, ROOT_A, &["lib/modules"])?;
+    put_table(lab.disk(), |table| table.with(SlotName::B, SlotState::Good))?;
+    let mut guest = lab.power_on()?;
+    lab.first_answer(&mut guest)?;
+    let status = lab.status()?;
+    let words = "has no modules for kernel";
+    ensure!(
+        text(&status, "Slot") == "b" && text(&status, "Fallback").contains(words),
+        "it runs, and says: {status}"
+    );
+    guest.console().wait_for(words, LIMIT)?;
+    steps.passed("the other slot comes up, and console and status tell why");
+    parts::others_run(lab, &mut guest, "randomd")?;
+    steps.passed("it does without randomd");
+    lab.end_by(guest, "/poweroff", Ending::PowerOff)?;
+    let table = table(lab.disk())?.context("a whole slot table")?;
+    ensure!(table.a == SlotState::Bad, "slot a is {}", table.a);
+    Ok(())
+}
+
 /// Both copies of the table are gone: the command line says what to boot.
 pub(super) fn no_table(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
     for lba in SLOT_TABLE_LBAS {
-        lab.disk()
-            .write(lba * SECTOR_BYTES, &[0xa5; SLOT_TABLE_BYTES])?;
+        break_copy(lab.disk(), lba)?;
     }
     let mut guest = lab.power_on()?;
     lab.first_answer(&mut guest)?;
@@ -77,32 +144,22 @@ fn table(disk: &Disk) -> Result<Option<Table>> {
 
 /// Makes slot B of slot A: root, kernel folder with its own command line, table.
 fn install_b(lab: &Lab<'_>) -> Result<()> {
-    copy_root(lab.disk())?;
+    parts::copy_root(lab.disk())?;
     copy_kernel_folder(lab)?;
-    let table = table(lab.disk())?.context("a slot table in the image")?;
-    let table = table.with(SlotName::B, SlotState::Good).next();
+    put_table(lab.disk(), |table| table.with(SlotName::B, SlotState::Good))
+}
+
+/// Changes both copies of the table.
+fn put_table(disk: &Disk, change: impl FnOnce(Table) -> Table) -> Result<()> {
+    let table = change(table(disk)?.context("a slot table in the image")?).next();
     for lba in SLOT_TABLE_LBAS {
-        lab.disk().write(lba * SECTOR_BYTES, &table.encode())?;
+        disk.write(lba * SECTOR_BYTES, &table.encode())?;
     }
     Ok(())
 }
 
-fn copy_root(disk: &Disk) -> Result<()> {
-    let (from, to) = (
-        ROOT_A.first_lba * SECTOR_BYTES,
-        ROOT_B.first_lba * SECTOR_BYTES,
-    );
-    let (at, length) = SQUASHFS_LENGTH;
-    let bytes: [u8; 8] = disk.read(from + at, length)?.try_into().unwrap_or_default();
-    let length = u64::from_le_bytes(bytes);
-    ensure!(
-        length > 0 && length <= ROOT_A.sectors * SECTOR_BYTES,
-        "root A is no squashfs"
-    );
-    for offset in (0..length).step_by(PIECE as usize) {
-        disk.write(to + offset, &disk.read(from + offset, PIECE as usize)?)?;
-    }
-    Ok(())
+fn break_copy(disk: &Disk, lba: u64) -> Result<()> {
+    disk.write(lba * SECTOR_BYTES, &[0xa5; SLOT_TABLE_BYTES])
 }
 
 fn copy_kernel_folder(lab: &Lab<'_>) -> Result<()> {

@@ -1,0 +1,27 @@
+//! What people plug into a machine that runs.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Steps;
+use super::lab::Lab;
+use crate::vm::guest::Ending;
+use crate::vm::qemu::late_card;
+
+/// How long a machine may take to the words that tell of its stage 2.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// A USB adapter that comes when the machine has long been up gets its lease, and the console tells where the page is.
+pub(super) fn late_adapter(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
+    let mut guest = lab.power_on_without_card()?;
+    guest.console().wait_for("gokrazy: build", LIMIT)?;
+    lab.ask_monitor("device_add", &late_card())?;
+    lab.first_answer(&mut guest)?;
+    steps.passed("a USB adapter that comes later gets its lease");
+    guest
+        .console()
+        .wait_for("gokrazy: the page is at http://10.67.75.77/", LIMIT)?;
+    steps.passed("the console tells where the page is");
+    lab.end_by(guest, "/poweroff", Ending::PowerOff).map(drop)
+}
