@@ -89,7 +89,7 @@ fn clients(stand: &Stand, program: &Path) -> Vec<Client> {
         ),
         client(
             "dhcpcd",
-            &["dhcpcd", "-B", "-4", "-A", "-f", "/dev/null", LINK],
+            &["dhcpcd", "-B", "-4", "-A", "-f", paths::DEV_NULL, LINK],
         ),
         client(
             "dhclient",
@@ -98,7 +98,7 @@ fn clients(stand: &Stand, program: &Path) -> Vec<Client> {
                 "-4",
                 "-d",
                 "-cf",
-                "/dev/null",
+                paths::DEV_NULL,
                 "-sf",
                 &script,
                 LINK,
@@ -113,7 +113,7 @@ fn ours(program: &Path, check: &str) -> Vec<String> {
         "--state-dir",
         "/var/lib/dhcp",
         "--run-dir",
-        "/run/dhcp",
+        paths::RUN,
         "--interface",
         LINK,
     ];
