@@ -1,8 +1,9 @@
 //! A guest from power on to power off; QEMU ends where the guest would start anew, and we play the firmware again.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +16,9 @@ use super::monitor;
 use super::qemu::{self, Card, Machine, Net, Run, Start};
 use crate::clock;
 use crate::process::line_of;
+
+/// Ctrl-A and `c`: between the guest's console and QEMU's own.
+const TO_QEMU: &str = "\u{1}c";
 
 /// How often we look whether QEMU has ended.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -54,6 +58,7 @@ pub(crate) enum Ending {
 /// A guest that runs; dropped, it loses its power.
 pub(crate) struct Guest {
     child: Child,
+    keyboard: ChildStdin,
     console: Console,
 }
 
@@ -79,14 +84,36 @@ impl Guest {
         let mut command = launcher(setting);
         let mut child = command
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(complaints(setting)?)
             .spawn()
             .with_context(|| format!("start {}", line_of(&command)))?;
         let output = child.stdout.take().context("take QEMU's output")?;
+        let keyboard = child.stdin.take().context("take QEMU's input")?;
         let console = Console::follow(output, &setting.folder.join("console.log"), setting.echo)?;
-        Ok(Self { child, console })
+        Ok(Self {
+            child,
+            keyboard,
+            console,
+        })
+    }
+
+    /// Types on its console.
+    ///
+    /// # Errors
+    /// QEMU is gone.
+    pub(crate) fn type_in(&mut self, text: &str) -> Result<()> {
+        let typed = self.keyboard.write_all(text.as_bytes());
+        typed.context("type on the guest's console")
+    }
+
+    /// Tells QEMU to do something to the machine: plug in a disk, press the power button.
+    ///
+    /// # Errors
+    /// QEMU is gone.
+    pub(crate) fn monitor(&mut self, command: &str) -> Result<()> {
+        self.type_in(&format!("{TO_QEMU}{command}\n{TO_QEMU}"))
     }
 
     /// Its serial console.

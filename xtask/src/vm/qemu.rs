@@ -94,7 +94,19 @@ impl Machine {
                 "-m",
                 "512M",
             ],
-            Self::Pc => &["-machine", "q35", "-cpu", "max", "-smp", "2", "-m", "512M"],
+            // Sticks are plugged into the USB controller while it runs.
+            Self::Pc => &[
+                "-machine",
+                "q35",
+                "-cpu",
+                "max",
+                "-smp",
+                "2",
+                "-m",
+                "512M",
+                "-device",
+                "qemu-xhci",
+            ],
         }
     }
 
@@ -157,8 +169,9 @@ pub(crate) fn arguments(run: Run<'_>) -> Vec<String> {
         "none",
         "-monitor",
         "none",
+        // The guest's console, and after Ctrl-A and `c` QEMU's own.
         "-serial",
-        "stdio",
+        "mon:stdio",
     ];
     arguments.extend(always.map(str::to_owned));
     arguments.extend(machine.drive(disk));
@@ -265,7 +278,7 @@ mod tests {
         let line = arguments(run).join(" ");
         assert_eq!(
             line,
-            "-machine raspi3b -serial null -no-reboot -display none -monitor none -serial stdio \
+            "-machine raspi3b -serial null -no-reboot -display none -monitor none -serial mon:stdio \
              -drive if=sd,format=raw,file=a,,b.img -kernel k -initrd i -dtb d -append console=ttyAMA0 panic=5 \
              -netdev user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80 -device usb-net,netdev=net0,id=card0,mac=52:54:00:67:6b:01"
         );

@@ -152,6 +152,53 @@ impl<'a> Lab<'a> {
         self.lan.inside(|| self.page.json("/", REQUEST_LIMIT))
     }
 
+    /// A service's log as text, or nothing while there is none.
+    pub(super) fn log_of(&self, name: &str) -> String {
+        let path = format!("/api/v1/services/{name}/log?lines=200");
+        let answer = self
+            .lan
+            .inside(|| self.page.get(&path, "text/plain", REQUEST_LIMIT));
+        answer
+            .ok()
+            .filter(|answer| answer.status == 200)
+            .map_or_else(String::new, |answer| answer.body)
+    }
+
+    /// Waits until a service has printed `words`, and returns its log.
+    pub(super) fn until_logged(
+        &self,
+        guest: &mut Guest,
+        name: &str,
+        words: &str,
+    ) -> Result<String> {
+        self.until(
+            guest,
+            BOOT_LIMIT,
+            &format!("{name} prints `{words}`"),
+            || Some(self.log_of(name)).filter(|log| log.contains(words)),
+        )
+    }
+
+    /// A service as the API describes it.
+    pub(super) fn service(&self, name: &str) -> Result<Value> {
+        let path = format!("/api/v1/services/{name}");
+        self.lan.inside(|| self.page.json(&path, REQUEST_LIMIT))
+    }
+
+    /// Waits until a service, as the API describes it, satisfies `judge`.
+    pub(super) fn service_where(
+        &self,
+        guest: &mut Guest,
+        name: &str,
+        what: &str,
+        judge: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let found = self.until(guest, BOOT_LIMIT, what, || {
+            self.service(name).ok().filter(&judge)
+        });
+        found.with_context(|| format!("the last was {}", self.service(name).unwrap_or_default()))
+    }
+
     /// Waits until the status satisfies `judge`, and returns it.
     pub(super) fn status_where(
         &self,
@@ -183,7 +230,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Asks again and again, as long as the machine runs.
-    fn until<T>(
+    pub(super) fn until<T>(
         &self,
         guest: &mut Guest,
         limit: Duration,

@@ -6,6 +6,7 @@
 
 mod console;
 mod entropy;
+mod isolation;
 mod lab;
 mod parts;
 mod perm;
@@ -15,7 +16,11 @@ mod run;
 mod slots;
 mod uefi;
 
-use anyhow::{Result, bail};
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use gokrazy_core::atomic::{self, Durability};
 
 use self::lab::Lab;
 use super::report::Report;
@@ -32,6 +37,8 @@ struct Scenario {
     machine: Machine,
     /// Least size of its disk in bytes; 0 for the image's own.
     disk: u64,
+    /// Its configuration, if not the workspace's.
+    config: Option<&'static str>,
     play: fn(&Lab, &mut Steps<'_>) -> Result<()>,
 }
 
@@ -43,30 +50,42 @@ const SCENARIOS: &[Scenario] = &[
         name: "a Pi 3B boots, serves and reboots",
         machine: Machine::Raspi3b,
         disk: 4 * GIB,
+        config: None,
         play: pi::boots_and_reboots,
     },
     Scenario {
         name: "an arm64 machine boots by UEFI",
         machine: Machine::Virt,
         disk: 4 * GIB,
+        config: None,
         play: uefi::boots_and_reboots,
     },
     Scenario {
         name: "an amd64 machine boots by UEFI",
         machine: Machine::Pc,
         disk: 4 * GIB,
+        config: None,
         play: uefi::boots_and_reboots,
+    },
+    Scenario {
+        name: "services are fenced in",
+        machine: Machine::Pc,
+        disk: 4 * GIB,
+        config: Some(isolation::CONFIG),
+        play: isolation::services_are_fenced_in,
     },
     Scenario {
         name: "a broken root falls back to the other slot",
         machine: Machine::Raspi3b,
         disk: 0,
+        config: None,
         play: slots::broken_root,
     },
     Scenario {
         name: "a slot table lost twice does not matter",
         machine: Machine::Raspi3b,
         disk: 0,
+        config: None,
         play: slots::no_table,
     },
     Scenario {
@@ -91,12 +110,14 @@ const SCENARIOS: &[Scenario] = &[
         name: "a broken /perm is left as it is",
         machine: Machine::Virt,
         disk: 0,
+        config: None,
         play: perm::broken,
     },
     Scenario {
         name: "the power fails during the first boot",
         machine: Machine::Virt,
         disk: 4 * GIB,
+        config: None,
         play: perm::power_cut,
     },
 ];
@@ -156,8 +177,11 @@ fn prepare(workspace: &Workspace) -> Result<Lan> {
 }
 
 fn play(workspace: &Workspace, lan: &Lan, scenario: &Scenario, report: &mut Report) -> Result<()> {
+    let config = scenario
+        .config
+        .map(|text| configuration(workspace, scenario, text));
     let arguments = image::Arguments {
-        config: None,
+        config: config.transpose()?,
         board: Some(board(scenario.machine)),
         kernel: None,
         output: None,
@@ -175,4 +199,13 @@ fn play(workspace: &Workspace, lan: &Lan, scenario: &Scenario, report: &mut Repo
             report,
         },
     )
+}
+
+/// The scenario's own configuration, as a file.
+fn configuration(workspace: &Workspace, scenario: &Scenario, text: &str) -> Result<PathBuf> {
+    let folder = workspace.target().join("vm");
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let path = folder.join(format!("{}.toml", scenario.name.replace(' ', "-")));
+    atomic::replace(&path, text.as_bytes(), 0o644, Durability::Volatile)?;
+    Ok(path)
 }

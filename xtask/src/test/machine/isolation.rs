@@ -1,0 +1,196 @@
+//! What a service cannot do, on a whole machine: where all fences are up, and memory and tasks have limits.
+
+use std::fs::File;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Steps;
+use super::lab::{Lab, text};
+use crate::process;
+use crate::vm::guest::{Ending, Guest};
+
+/// How long the console may take to say something.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long the machine may take to go down.
+const END_LIMIT: Duration = Duration::from_secs(120);
+
+/// Services that try what they must not, and one of root's that looks at them from outside.
+pub(super) const CONFIG: &str = r#"
+hostname = "fences"
+emergency-shell = true
+
+[[mount]]
+source = "LABEL=stick"
+target = "/mnt/stick"
+
+[[service]]
+name = "owner"
+command = ["/gokrazy/sh", "-c", "umask 0; echo mine > $HOME/secret && echo kept; exec /gokrazy/busybox sleep 100000"]
+
+[[service]]
+name = "thief"
+wait-for = ["service:owner"]
+command = ["/gokrazy/sh", "-c", '''
+try() { what=$1; shift; if "$@" > /dev/null 2>&1; then echo "BAD $what"; else echo "refused $what"; fi; }
+# BusyBox's date tells of its failure and succeeds.
+clock() { ! date -s 2001-01-01 2>&1 | grep -q permitted; }
+sleep 2
+try home cat /perm/home/owner/secret
+try perm touch /perm/x
+try etc touch /etc/x
+try clock clock
+try mount mount -t tmpfs none /mnt
+try init kill -TERM 1
+try reboot reboot -f
+try stick ls /mnt/stick
+module=$(find /lib/modules -name '*.ko*' | head -n 1)
+echo "module $module: $(insmod $module 2>&1)"
+touch $HOME/own && touch /tmp/own && echo own
+echo end
+exec /gokrazy/busybox sleep 100000
+''']
+
+[[service]]
+name = "hungry"
+restart = "never"
+memory-max = "24M"
+command = ["/gokrazy/sh", "-c", "dd if=/dev/zero of=/tmp/x bs=1M count=64; echo BAD; exec /gokrazy/busybox sleep 100000"]
+
+[[service]]
+name = "bomb"
+tasks-max = 20
+command = ["/gokrazy/sh", "-c", "bomb() { bomb | bomb; }; bomb & exec /gokrazy/busybox sleep 100000"]
+
+[[service]]
+name = "watcher"
+user = "root"
+command = ["/gokrazy/sh", "-c", '''
+touch /mnt/stick/x 2>/dev/null && echo BAD
+cd /sys/fs/cgroup/gokrazy-*
+while :; do echo "events $(grep max bomb/pids.events) now $(cat bomb/pids.current)"; sleep 3; done
+''']
+
+[[service]]
+name = "saver"
+user = "root"
+wait-for = ["mount:/mnt/stick"]
+command = ["/gokrazy/sh", "-c", "echo x > /mnt/stick/x && echo saved; exec /gokrazy/busybox sleep 100000"]
+"#;
+
+pub(super) fn services_are_fenced_in(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
+    let mut guest = lab.power_on()?;
+    lab.first_answer(&mut guest)?;
+    thief(lab, &mut guest, steps)?;
+    limits(lab, &mut guest, steps)?;
+    stick(lab, &mut guest, steps)?;
+    shell(&mut guest, steps)?;
+    guest.monitor("system_powerdown")?;
+    let ending = guest.wait_for_end(END_LIMIT)?;
+    ensure!(
+        ending == Ending::PowerOff,
+        "the power button ended it by {ending:?}"
+    );
+    let lines = guest.console().lines();
+    let told = |line: &String| line.contains("the power button was pressed");
+    ensure!(
+        lines.iter().any(told),
+        "the console does not tell of the button"
+    );
+    steps.passed("the power button powers it off");
+    Ok(())
+}
+
+fn thief(lab: &Lab<'_>, guest: &mut Guest, steps: &mut Steps<'_>) -> Result<()> {
+    let log = lab.until_logged(guest, "thief", "end")?;
+    for what in [
+        "home", "perm", "etc", "clock", "mount", "init", "reboot", "stick",
+    ] {
+        ensure!(
+            log.contains(&format!("refused {what}")),
+            "thief was not refused `{what}`:\n{log}"
+        );
+    }
+    let module = log.lines().find(|line| line.contains("module "));
+    let module = module.unwrap_or_default();
+    ensure!(
+        module.contains("Operation not permitted"),
+        "thief loaded a module: {module}"
+    );
+    ensure!(
+        log.contains("own\n") && !log.contains("BAD"),
+        "thief's log:\n{log}"
+    );
+    let thief = lab.service("thief")?;
+    let unfenced = thief.get("unfenced").cloned().unwrap_or_default();
+    ensure!(unfenced.is_null(), "this kernel lacks a fence: {unfenced}");
+    steps.passed("it reads nobody's home, changes nothing, loads nothing, and all fences are up");
+    Ok(())
+}
+
+fn limits(lab: &Lab<'_>, guest: &mut Guest, steps: &mut Steps<'_>) -> Result<()> {
+    let hungry = lab.service_where(guest, "hungry", "hungry is stopped", |hungry| {
+        text(hungry, "last_exit") == "out of memory"
+    })?;
+    ensure!(text(&hungry, "state") == "stopped", "hungry is {hungry}");
+    steps.passed("one that exceeds its memory ends with that reason");
+    let log = lab.until_logged(guest, "watcher", "events max ")?;
+    ensure!(!log.contains("BAD"), "root wrote underneath an absent disk");
+    let log = lab.until(guest, PATIENCE, "the bomb meets its limit", || {
+        Some(lab.log_of("watcher")).filter(|log| log.lines().any(met_the_limit))
+    })?;
+    let most = log.lines().filter_map(tasks).max().unwrap_or_default();
+    ensure!((1..=20).contains(&most), "the bomb had {most} tasks");
+    let bomb = lab.service("bomb")?;
+    ensure!(text(&bomb, "state") == "running", "the bomb is {bomb}");
+    steps.passed("a fork bomb stays in its limit, and everybody else goes on");
+    Ok(())
+}
+
+fn met_the_limit(line: &str) -> bool {
+    line.contains("events max ") && !line.contains("events max 0 ")
+}
+
+/// The number at a line's end.
+fn tasks(line: &str) -> Option<u32> {
+    line.split_once(" now ")?.1.trim().parse().ok()
+}
+
+fn stick(lab: &Lab<'_>, guest: &mut Guest, steps: &mut Steps<'_>) -> Result<()> {
+    let path = lab.scratch("stick.img");
+    let file = File::create_new(&path).with_context(|| format!("make {}", path.display()))?;
+    file.set_len(32 << 20).context("make a stick of 32 MiB")?;
+    let mut format = Command::new("mkfs.ext4");
+    process::capture(format.args(["-q", "-L", "stick"]).arg(&path))?;
+    let waits = lab.service("saver")?;
+    ensure!(
+        text(&waits, "state") == "waiting",
+        "without its disk, saver is {waits}"
+    );
+    let drive = format!(
+        "drive_add 0 if=none,id=stick,format=raw,file={}",
+        path.display()
+    );
+    guest.monitor(&drive)?;
+    guest.monitor("device_add usb-storage,drive=stick,id=stick")?;
+    lab.until_logged(guest, "saver", "saved")?;
+    steps.passed("a stick that is plugged in is mounted, and who waits for it starts");
+    guest.monitor("device_del stick")?;
+    guest.console().wait_for("is gone", PATIENCE)?;
+    steps.passed("one that is pulled out is told");
+    Ok(())
+}
+
+fn shell(guest: &mut Guest, steps: &mut Steps<'_>) -> Result<()> {
+    guest.type_in("\n")?;
+    guest.console().wait_for("runs as root", PATIENCE)?;
+    guest.type_in("echo shell-$((6*7))-$(id -u)\n")?;
+    guest.console().wait_for("shell-42-0", PATIENCE)?;
+    guest.type_in("exit\n")?;
+    let ended = "the shell on the console has ended";
+    guest.console().wait_for(ended, PATIENCE)?;
+    steps.passed("Enter on the console opens the shell that the image was built with");
+    Ok(())
+}
