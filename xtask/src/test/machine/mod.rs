@@ -92,18 +92,21 @@ const SCENARIOS: &[Scenario] = &[
         name: "a trial slot has its attempts and no more",
         machine: Machine::Virt,
         disk: 0,
+        config: None,
         play: slots::trial,
     },
     Scenario {
         name: "a root without modules for the kernel gives way",
         machine: Machine::Virt,
         disk: 0,
+        config: None,
         play: slots::no_modules,
     },
     Scenario {
         name: "a network adapter comes late",
         machine: Machine::Virt,
         disk: 0,
+        config: None,
         play: plug::late_adapter,
     },
     Scenario {
