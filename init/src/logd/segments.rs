@@ -18,9 +18,6 @@ const SMALLEST: u64 = 16 * 1024;
 /// Records that have been made and not been written are at most so many bytes.
 const BUFFER: usize = 64 * 1024;
 
-/// So much of the buffer is kept between floods.
-const BUFFER_KEPT: usize = 0;
-
 /// A log.
 #[derive(Debug)]
 pub struct Log {
@@ -37,6 +34,8 @@ pub struct Log {
     skipped: bool,
     /// What has been taken in behind those.
     buffer: Vec<u8>,
+    /// The room of records that are written, for the next ones of a flood.
+    spare: Vec<u8>,
     lost: u64,
     /// Whether the last write failed.
     failed: bool,
@@ -60,6 +59,7 @@ impl Log {
             sealed: VecDeque::new(),
             skipped: false,
             buffer: Vec::new(),
+            spare: Vec::new(),
             lost: 0,
             failed: false,
         }
@@ -83,11 +83,25 @@ impl Log {
 
     /// A segment is full; under a flood, those go that nobody would see before the next ones take their place.
     fn seal(&mut self) {
-        self.sealed.push_back(std::mem::take(&mut self.buffer));
+        let room = std::mem::take(&mut self.spare);
+        self.sealed
+            .push_back(std::mem::replace(&mut self.buffer, room));
         if bytes(self.sealed.len()) > PARTS {
-            self.sealed.pop_front();
+            let oldest = self.sealed.pop_front();
+            self.keep_room(oldest.unwrap_or_default());
             self.skipped = true;
         }
+    }
+
+    fn keep_room(&mut self, mut records: Vec<u8>) {
+        records.clear();
+        self.spare = records;
+    }
+
+    /// Gives back what a flood needs and a quiet log does not: there may be a thousand of them.
+    pub fn rest(&mut self) {
+        self.buffer.shrink_to_fit();
+        self.spare = Vec::new();
     }
 
     /// Bytes of the segment that is written to.
@@ -126,13 +140,12 @@ impl Log {
         let mut is_next = std::mem::take(&mut self.skipped);
         for part in std::mem::take(&mut self.sealed) {
             self.write(&part, is_next);
+            self.keep_room(part);
             is_next = true;
         }
         let mut last = std::mem::take(&mut self.buffer);
         self.write(&last, is_next);
-        // A thousand quiet logs keep no room for a flood.
         last.clear();
-        last.shrink_to(BUFFER_KEPT);
         self.buffer = last;
     }
 

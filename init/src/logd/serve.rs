@@ -291,6 +291,9 @@ impl Server {
             Err(_) => false,
         };
         keeper.flush(times);
+        if !more {
+            keeper.rest();
+        }
         more
     }
 }
@@ -324,6 +327,11 @@ impl Keeper {
         for log in &mut self.logs {
             log.put(beginning, text);
         }
+    }
+
+    /// Nothing more is to be read for now.
+    fn rest(&mut self) {
+        self.logs.iter_mut().for_each(Log::rest);
     }
 
     /// Writes, and says in the log itself what was lost before.

@@ -228,7 +228,23 @@ pub(super) fn ends_and_starts_anew(
         "a seed was kept over a reboot"
     );
     steps.passed("it switches itself off by the API, and its seed is new");
+    seed_comes_first(&lines)?;
+    steps.passed("the seed went in before the machine id and the services");
     Ok(later)
+}
+
+/// The kept seed is mixed before anything draws from the pool: init tells of the machine id, and starts the services
+/// after that.
+fn seed_comes_first(lines: &[String]) -> Result<()> {
+    let at = |words: &str| lines.iter().position(|line| line.contains(words));
+    let seed = at("seed.credit: mixed").context("randomd's word of the seed on the console")?;
+    let id = at(", machine ").context("init's word of the machine id on the console")?;
+    ensure!(
+        seed < id,
+        "the seed went in after the machine id was there: {}",
+        lines.get(seed).map_or("", String::as_str)
+    );
+    Ok(())
 }
 
 /// The seeds on the disk, by name.
