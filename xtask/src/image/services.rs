@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gokrazy_core::paths;
 use gokrazy_init::service::chunks::{Chunk, chunks};
 use gokrazy_init::service::condition::Condition;
-use gokrazy_init::service::table::{self, Parsed, Placed, PlacedMount};
+use gokrazy_init::service::table::{self, Located, Parsed, Placed, PlacedMount};
 
 use super::config::ConfigError;
 
@@ -38,7 +38,7 @@ pub(crate) fn check(path: &Path, text: &str, programs: &[String]) -> Result<(), 
     let tables = tables(text);
     let fail = |line: usize, message: String| Err(ConfigError::new(path, line, message));
     if let Err(errors) = table::check_services(&tables, &SYSTEM)
-        && let Some(first) = errors.first()
+        && let Some(first) = most_telling(&errors)
     {
         return fail(first.line, first.message.clone());
     }
@@ -63,6 +63,12 @@ pub(crate) fn check(path: &Path, text: &str, programs: &[String]) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The first error; before it a key that nobody knows, for it is likely the missing one, misspelled.
+fn most_telling(errors: &[Located]) -> Option<&Located> {
+    let unknown = |error: &&Located| error.message.starts_with("unknown field");
+    errors.iter().find(unknown).or(errors.first())
 }
 
 /// The root cannot be written, so there is no place for a mount point but those that are made for it; and what nobody
