@@ -17,7 +17,7 @@ pub(crate) const UNPACKED: [(&str, &str); 3] = [
 ];
 
 /// Packages of boards: name, architecture, further lines of its control file.
-const OF_BOARDS: [(&str, &str, &str); 9] = [
+const OF_BOARDS: [(&str, &str, &str); 11] = [
     (
         "linux-image-arm64",
         "arm64",
@@ -30,6 +30,8 @@ const OF_BOARDS: [(&str, &str, &str); 9] = [
         "Depends: linux-image-1-amd64\n",
     ),
     ("linux-image-1-amd64", "amd64", ""),
+    ("busybox-static", "arm64", ""),
+    ("busybox-static", "amd64", ""),
     ("systemd-boot-efi", "arm64", ""),
     ("systemd-boot-efi", "amd64", ""),
     ("raspi-firmware", "all", ""),
@@ -66,7 +68,15 @@ impl Archive {
             };
             archive.package(package, "all", more, Some(program));
         }
-        archive.index();
+        for architecture in ["arm64", "amd64"] {
+            archive.put(
+                &format!("dists/bookworm-backports/main/binary-{architecture}/Packages"),
+                "",
+            );
+        }
+        // Set-up asks for the release's backports too.
+        archive.index("bookworm");
+        archive.index("bookworm-backports");
         archive.put("status", INSTALLED);
         archive.put(
             "sources.list",
@@ -187,18 +197,19 @@ impl Archive {
         }
     }
 
-    fn index(&self) {
-        let mut text =
-            "Suite: bookworm\nCodename: bookworm\nComponents: main\nArchitectures: arm64 amd64\n\
-            Date: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n"
-                .to_owned();
+    fn index(&self, suite: &str) {
+        let mut text = format!(
+            "Suite: {suite}\nCodename: {suite}\nComponents: main\nArchitectures: arm64 amd64\n\
+             Date: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n"
+        );
+        let folder = self.folder.join("dists").join(suite);
         for architecture in ["arm64", "amd64"] {
             let name = format!("main/binary-{architecture}/Packages");
-            let path = self.folder.join("dists/bookworm").join(&name);
+            let path = folder.join(&name);
             let size = fs::metadata(&path).unwrap().len();
             let _ = writeln!(text, " {} {size} {name}", hash(&path));
         }
-        self.put("dists/bookworm/Release", &text);
+        self.put(&format!("dists/{suite}/Release"), &text);
     }
 }
 
