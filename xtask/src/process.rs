@@ -3,6 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
+use gokrazy_core::paths;
 
 /// Runs `command` to its end with its output kept.
 ///
@@ -22,6 +23,11 @@ pub(crate) fn capture(command: &mut Command) -> Result<Output> {
         );
     }
     Ok(output)
+}
+
+/// This program once more: the very file that runs now, also if a build has put another one in its place since.
+pub(crate) fn ourselves() -> Command {
+    Command::new(format!("{}/self/exe", paths::PROC))
 }
 
 /// Runs `command` to its end with its output on our own terminal.

@@ -7,11 +7,11 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use super::unpack;
+use crate::process;
 use crate::workspace::Workspace;
 
 /// Folders that the `PATH` of users often lacks, and Debian's programs for network and disks lie in.
@@ -20,7 +20,7 @@ const ADMINISTRATORS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 /// Starts this program anew, as the same process, if its `PATH` is not complete.
 ///
 /// # Errors
-/// The workspace's path holds a colon, so it cannot be in `PATH`; or the program's own file is gone.
+/// The workspace's path holds a colon, so it cannot be in `PATH`; or what the kernel says against the start.
 pub(crate) fn complete(workspace: &Workspace) -> Result<()> {
     let present = env::var_os("PATH").unwrap_or_default();
     let folders = ADMINISTRATORS
@@ -30,12 +30,11 @@ pub(crate) fn complete(workspace: &Workspace) -> Result<()> {
     let Some(wanted) = extended(&present, folders)? else {
         return Ok(());
     };
-    let program = env::current_exe().context("find this program's own file")?;
-    let error = Command::new(&program)
+    let error = process::ourselves()
         .args(env::args_os().skip(1))
         .env("PATH", wanted)
         .exec();
-    Err(error).with_context(|| format!("start {} anew", program.display()))
+    Err(error).context("start cargo xtask anew")
 }
 
 /// `path` with those of `folders` that it lacks at its end, or `None` if it lacks none; pure.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::clock;
+use crate::process;
 use crate::vm::console::{Console, Echo};
 use crate::vm::http::{Answer, Page};
 use crate::workspace::Workspace;
@@ -73,8 +74,7 @@ struct Run {
 
 impl Run {
     fn start(port: u16, log: &std::path::Path) -> Result<Self> {
-        let program = std::env::current_exe().context("find this program's own file")?;
-        let mut child = Command::new(program)
+        let mut child = process::ourselves()
             .args(["run", "--machine", MACHINE, "--http", &port.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
