@@ -52,7 +52,7 @@ pub fn run(run_dir: &Path, name: &str, wanted: &Wanted) -> Result<(), CtlError> 
 
 fn show_all(folder: &Path, wanted: &Wanted) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut reader = Reader::at(folder.to_owned(), Kept::All, Place::START);
+    let mut reader = Reader::at(folder.to_owned(), Kept::All, Place::START).to_here();
     let mut last = VecDeque::new();
     read_on(&mut reader, &mut |line| {
         match wanted.lines {
@@ -73,6 +73,7 @@ fn show_all(folder: &Path, wanted: &Wanted) -> io::Result<()> {
     if !wanted.follow {
         return Ok(());
     }
+    let mut reader = reader.onward();
     loop {
         thread::sleep(PERIOD);
         read_on(&mut reader, &mut |line| put(&mut out, line, wanted.json))?;

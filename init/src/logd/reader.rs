@@ -81,6 +81,37 @@ pub struct Reader {
     folder: PathBuf,
     wanted: Wanted,
     place: Place,
+    /// What was there when the reader was told to end with it.
+    snapshot: Option<Snapshot>,
+}
+
+/// The segments of a moment, held open: a flood removes them from the folder sooner than they can be read.
+#[derive(Debug)]
+struct Snapshot {
+    /// Numbers, oldest first.
+    segments: Vec<(u64, File)>,
+    end: Place,
+}
+
+impl Snapshot {
+    fn of(folder: &Path) -> Self {
+        let segments: Vec<(u64, File)> = segments(folder)
+            .into_iter()
+            .filter_map(|number| Some((number, File::open(segment_path(folder, number)).ok()?)))
+            .collect();
+        let end = segments
+            .last()
+            .map_or(Place::START, |(segment, file)| Place {
+                segment: *segment,
+                offset: file.metadata().map_or(0, |found| found.len()),
+            });
+        Self { segments, end }
+    }
+
+    fn file(&self, segment: u64) -> Option<&File> {
+        let found = self.segments.iter().find(|(number, _)| *number == segment);
+        found.map(|(_, file)| file)
+    }
 }
 
 impl Reader {
@@ -90,6 +121,25 @@ impl Reader {
             folder,
             wanted,
             place,
+            snapshot: None,
+        }
+    }
+
+    /// The same reader, which ends with what is there now.
+    ///
+    /// Without this a log that is written faster than it is read has no end.
+    #[must_use]
+    pub fn to_here(self) -> Self {
+        let snapshot = Some(Snapshot::of(&self.folder));
+        Self { snapshot, ..self }
+    }
+
+    /// The same reader, which goes on with what comes.
+    #[must_use]
+    pub fn onward(self) -> Self {
+        Self {
+            snapshot: None,
+            ..self
         }
     }
 
@@ -122,8 +172,11 @@ impl Reader {
 
     /// Reads on and gives each record that is wanted to `put`, with the place behind it.
     ///
-    /// Returns whether there may be more at once; `false` means that logd must write first.
+    /// Returns whether there may be more at once; `false` means that logd must write first, or that the end is reached.
     pub fn read(&mut self, mut put: impl FnMut(&[u8], Place)) -> bool {
+        if self.left() == 0 {
+            return false;
+        }
         let bytes = self.chunk().unwrap_or_default();
         let complete = bytes.iter().rposition(|byte| *byte == b'\n');
         let Some(complete) = complete.and_then(|last| bytes.get(..=last)) else {
@@ -147,9 +200,13 @@ impl Reader {
             self.place.offset = self.place.offset.saturating_add(length);
             return true;
         }
-        let next = segments(&self.folder)
-            .into_iter()
-            .find(|number| *number > self.place.segment);
+        let later = |number: &u64| *number > self.place.segment;
+        let next = match &self.snapshot {
+            Some(Snapshot { segments, .. }) => {
+                segments.iter().map(|(number, _)| *number).find(later)
+            }
+            None => segments(&self.folder).into_iter().find(later),
+        };
         match next {
             Some(segment) => {
                 self.place = Place { segment, offset: 0 };
@@ -160,12 +217,32 @@ impl Reader {
     }
 
     fn chunk(&self) -> io::Result<Vec<u8>> {
-        let mut file = File::open(segment_path(&self.folder, self.place.segment))?;
+        let segment = self.place.segment;
+        let held = self.snapshot.as_ref().and_then(|held| held.file(segment));
+        match held {
+            Some(file) => self.chunk_of(file),
+            None => self.chunk_of(&File::open(segment_path(&self.folder, segment))?),
+        }
+    }
+
+    fn chunk_of(&self, mut file: &File) -> io::Result<Vec<u8>> {
         file.seek(SeekFrom::Start(self.place.offset))?;
         let mut bytes = Vec::new();
-        let most = u64::try_from(CHUNK).unwrap_or(u64::MAX);
-        file.take(most).read_to_end(&mut bytes)?;
+        let chunk = u64::try_from(CHUNK).unwrap_or(u64::MAX);
+        file.take(chunk.min(self.left())).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Bytes up to where reading ends, if that is in this segment.
+    fn left(&self) -> u64 {
+        let end = self.snapshot.as_ref().map(|held| held.end);
+        match end {
+            Some(end) if self.place >= end => 0,
+            Some(end) if self.place.segment == end.segment => {
+                end.offset.saturating_sub(self.place.offset)
+            }
+            Some(_) | None => u64::MAX,
+        }
     }
 }
 
@@ -315,6 +392,26 @@ mod tests {
         assert_eq!(replay(Wanted::All, 100), ["a", "b", "c", "x", "d"]);
         assert_eq!(replay(Wanted::All, 0), [""; 0]);
         assert_eq!(last_text(&log.0).as_deref(), Some("d"));
+    }
+
+    #[test]
+    fn a_reader_to_here_is_not_led_on_by_what_is_written_meanwhile() {
+        let log = Log::new("here");
+        log.segment(1, &lines("out", &["a"]));
+        let mut first = Reader::at(log.0.clone(), Wanted::All, Place::START).to_here();
+        log.segment(1, &lines("out", &["a", "b"]));
+        log.segment(2, &lines("out", &["c"]));
+        assert_eq!(texts(&mut first), ["a"]);
+        assert_eq!(texts(&mut first), [""; 0]);
+        assert_eq!(texts(&mut first.onward()), ["b", "c"]);
+        // What is removed meanwhile is read all the same, and what replaces it is not.
+        let mut late = Reader::at(log.0.clone(), Wanted::All, Place::START).to_here();
+        fs::remove_file(segment_path(&log.0, 1)).unwrap();
+        fs::remove_file(segment_path(&log.0, 2)).unwrap();
+        log.segment(3, &lines("out", &["d"]));
+        assert_eq!(texts(&mut late), ["a", "b", "c"]);
+        let absent = Reader::at(log.0.join("absent"), Wanted::All, Place::START);
+        assert_eq!(texts(&mut { absent.to_here() }), [""; 0]);
     }
 
     #[test]

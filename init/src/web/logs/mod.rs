@@ -136,7 +136,7 @@ fn stream(app: &Arc<App>, reader: Reader, style: Style, follow: bool) -> Result<
         None
     };
     let body = Follow {
-        reader,
+        reader: if follow { reader } else { reader.to_here() },
         writer: Writer::new(style),
         live,
     };
