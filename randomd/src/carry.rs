@@ -45,6 +45,7 @@ pub struct Carrier<'a, S, P> {
     terms: &'a Terms,
     succession: Succession,
     held: Vec<Held>,
+    has_absorbed: bool,
     fresh: Option<Fresh>,
     events: Vec<Event>,
 }
@@ -63,6 +64,7 @@ impl<'a, S: Store, P: Pool> Carrier<'a, S, P> {
             terms,
             succession,
             held: Vec::new(),
+            has_absorbed: false,
             fresh: None,
             events: Vec::new(),
         }
@@ -97,10 +99,9 @@ impl<'a, S: Store, P: Pool> Carrier<'a, S, P> {
         self.events
     }
 
-    /// Whether the pool has taken a seed so far.
-    pub fn has_mixed(&self) -> bool {
-        let mixed = |event: &Event| matches!(event, Event::Mixed { .. });
-        self.events.iter().any(mixed)
+    /// Whether a seed to come would carry an old one on.
+    pub fn has_absorbed(&self) -> bool {
+        self.has_absorbed
     }
 
     fn perform_group(&mut self, group: Group) -> Result<(), CarryError> {
@@ -111,7 +112,7 @@ impl<'a, S: Store, P: Pool> Carrier<'a, S, P> {
                 Step::Remove(name) => self.store.remove(name).map_err(CarryError::NotRemoved)?,
                 Step::SyncRemoval if self.held.is_empty() => return Ok(()),
                 Step::SyncRemoval => self.sync_removal()?,
-                Step::Mix => self.mix()?,
+                Step::Mix => self.mix(),
                 Step::Keep => self.absorb(),
                 Step::Draw => self.draw(),
                 Step::Write => self.write()?,
@@ -148,20 +149,20 @@ impl<'a, S: Store, P: Pool> Carrier<'a, S, P> {
 
     fn sync_removal(&mut self) -> Result<(), CarryError> {
         self.store.sync_folder().map_err(|error| {
-            self.held.clear();
+            // Perhaps they are gone all the same: what they held lives on in the new seed, which betrays neither.
+            self.absorb();
             CarryError::NotRemoved(error)
         })
     }
 
     /// The seeds' removal is durable when this is called; that is the plan's to ensure.
-    fn mix(&mut self) -> Result<(), CarryError> {
+    fn mix(&mut self) {
         // Even those that the pool then does not take live on in the new seed.
         self.absorb();
         for held in std::mem::take(&mut self.held) {
-            let event = self.mix_one(&held)?;
+            let event = self.mix_one(&held).unwrap_or_else(Event::Failed);
             self.events.push(event);
         }
-        Ok(())
     }
 
     fn mix_one(&mut self, held: &Held) -> Result<Event, CarryError> {
@@ -194,6 +195,7 @@ impl<'a, S: Store, P: Pool> Carrier<'a, S, P> {
         let seeds = self.held.iter().filter(|held| !held.bytes.is_empty());
         for held in seeds {
             self.succession.absorb(&held.bytes);
+            self.has_absorbed = true;
         }
     }
 

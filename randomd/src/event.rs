@@ -35,7 +35,9 @@ impl fmt::Display for Uncredited {
             Self::Marked => f.write_str("it is marked so"),
             Self::Asked => f.write_str("as --no-credit asks"),
             Self::NotNeeded => f.write_str("the kernel's pool is initialised already"),
-            Self::Nobody => f.write_str("this machine has no machine id to bind a seed to"),
+            Self::Nobody => {
+                f.write_str("there is no machine id to bind a seed to, see --machine-id")
+            }
             Self::Foreign => f.write_str("this machine did not make it"),
             Self::Exposed => {
                 f.write_str("it is another user's, writable for others, or has a second name")

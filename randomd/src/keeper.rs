@@ -1,12 +1,15 @@
 //! One pass over folder and pool: opens and locks, reads the clocks and the machine id, performs, reports.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use gokrazy_core::paths;
+use nix::fcntl::OFlag;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::args::Args;
@@ -22,6 +25,9 @@ use crate::store::{Folder, StoreError};
 const LOCK_TRIES: u32 = 50;
 /// Time between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Most bytes that are read of a file with an id: a page, as sysfs gives.
+const ID_FILE_MAX: u64 = 4096;
 
 /// What a pass ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +74,7 @@ impl Keeper {
         };
         Ok(Self {
             folder,
-            pool: KernelPool::new(Path::new(paths::URANDOM)),
+            pool: kernel_pool(),
             path: args.seed_dir.clone(),
             machine_id: args.machine_id.clone(),
             board_id: args.board_id.clone(),
@@ -105,7 +111,7 @@ impl Keeper {
         );
         let mut carrier = Carrier::new(&mut self.folder, &mut self.pool, &terms, succession);
         carrier.perform(plan);
-        if ending == Ending::Save || carrier.has_mixed() {
+        if ending == Ending::Save || carrier.has_absorbed() {
             carrier.perform(&SAVE);
         }
         carrier.into_events()
@@ -115,10 +121,7 @@ impl Keeper {
     pub fn report_load(&self, events: &[Event]) {
         let found = |event: &Event| !matches!(event, Event::Saved { .. });
         if !events.iter().any(found) {
-            let state = match self.pool.is_ready() {
-                true => "the kernel's pool is initialised",
-                false => "the kernel's pool is not initialised",
-            };
+            let state = state(&self.pool);
             log(format_args!("no seed in {}; {state}", self.path.display()));
         }
         report(events);
@@ -133,6 +136,26 @@ impl Keeper {
     }
 }
 
+fn kernel_pool() -> KernelPool {
+    KernelPool::new(Path::new(paths::URANDOM))
+}
+
+fn state(pool: &KernelPool) -> &'static str {
+    match pool.is_ready() {
+        true => "the kernel's pool is initialised",
+        false => "the kernel's pool is not initialised",
+    }
+}
+
+/// Reports that there is not even a folder to load from.
+pub fn report_absence(folder: &Path) {
+    let state = state(&kernel_pool());
+    log(format_args!(
+        "no seed: {} is not there; {state}",
+        folder.display()
+    ));
+}
+
 fn spread(interval: Duration, chance: u8) -> Duration {
     let eighth = interval / 8;
     let part = eighth.saturating_mul(u32::from(chance)) / 128;
@@ -140,17 +163,25 @@ fn spread(interval: Duration, chance: u8) -> Duration {
 }
 
 fn machine(ids: &[PathBuf], boards: &[PathBuf]) -> Option<Machine> {
-    let read = |path: &PathBuf| fs::read_to_string(path).ok();
-    let machine = ids
-        .iter()
-        .filter_map(read)
-        .find_map(|text| Machine::parse(&text))?;
+    let parse = |path: &PathBuf| Machine::parse(&String::from_utf8(id_file(path)?).ok()?);
+    let machine = ids.iter().find_map(parse)?;
     let on_board = |path: &PathBuf| {
-        let number = fs::read(path).ok()?;
+        let number = id_file(path)?;
         let there = machine.clone().on_board(&number);
         (there != machine).then_some(there)
     };
     Some(boards.iter().find_map(on_board).unwrap_or(machine))
+}
+
+/// Neither waits for a FIFO's other end nor reads a device for ever, whatever a flag names.
+fn id_file(path: &Path) -> Option<Vec<u8>> {
+    let mut open = OpenOptions::new();
+    open.read(true)
+        .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits());
+    let file = open.open(path).ok()?;
+    let mut bytes = Vec::new();
+    file.take(ID_FILE_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Zero if the clock cannot be read: it is hashed, and nothing depends on it.

@@ -25,7 +25,8 @@ pub mod seed;
 pub mod store;
 
 use std::fmt::Arguments;
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
 
 use anyhow::Result;
 use nix::sys::stat::{Mode, umask};
@@ -49,11 +50,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn load(args: &Args) -> Result<()> {
     // A first boot may have nowhere to put a folder yet, and nothing to load from it either.
-    if !args.seed_dir.exists() {
-        log(format_args!(
-            "no seed: {} is not there",
-            args.seed_dir.display()
-        ));
+    let metadata = fs::symlink_metadata(&args.seed_dir);
+    if metadata.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        keeper::report_absence(&args.seed_dir);
         return Ok(());
     }
     let mut keeper = Keeper::open(args)?;

@@ -40,6 +40,8 @@ pub enum StoreError {
         /// What it is.
         kind: &'static str,
     },
+    /// What is to hold the seeds is something else.
+    NotAFolder(PathBuf),
     /// Another process holds the lock on the folder.
     Busy(PathBuf),
 }
@@ -51,6 +53,11 @@ impl fmt::Display for StoreError {
             Self::NotAFile { path, kind } => write!(
                 f,
                 "{} is {kind}, not a seed: left unread; remove it",
+                path.display()
+            ),
+            Self::NotAFolder(path) => write!(
+                f,
+                "{} is not a folder; remove it, or name another by --seed-dir",
                 path.display()
             ),
             Self::Busy(path) => write!(
@@ -66,7 +73,7 @@ impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Call { source, .. } => Some(source),
-            Self::NotAFile { .. } | Self::Busy(_) => None,
+            Self::NotAFile { .. } | Self::NotAFolder(_) | Self::Busy(_) => None,
         }
     }
 }
@@ -131,13 +138,13 @@ impl Folder {
     /// Makes the folder if need be (mode 0700).
     ///
     /// # Errors
-    /// The errno of `mkdir(2)`.
+    /// [`StoreError::NotAFolder`], or the errno of `mkdir(2)`.
     pub fn create(path: &Path) -> Result<(), StoreError> {
         if path.is_dir() {
             return Ok(());
         }
         let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        created.map_err(call("create folder", path))?;
+        created.map_err(|error| not_usable("create folder", path, error))?;
         gokrazy_core::atomic::sync_parent(path).map_err(|error| {
             let source = io::Error::from(error.io_error().kind());
             call("sync the parent of", path)(source)
@@ -147,13 +154,13 @@ impl Folder {
     /// Opens the folder and locks it.
     ///
     /// # Errors
-    /// It is no folder or cannot be opened, or another process holds the lock ([`StoreError::Busy`]).
+    /// It is no folder ([`StoreError::NotAFolder`]) or cannot be opened, or another process holds the lock ([`StoreError::Busy`]).
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let handle = OpenOptions::new()
             .read(true)
             .custom_flags(OFlag::O_DIRECTORY.bits())
             .open(path)
-            .map_err(call("open folder", path))?;
+            .map_err(|error| not_usable("open folder", path, error))?;
         match handle.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::Busy(path.to_owned())),
@@ -282,6 +289,15 @@ impl Store for Folder {
 fn is_exposed(metadata: &Metadata) -> bool {
     let ours = metadata.uid() == geteuid().as_raw() || metadata.uid() == 0;
     !ours || metadata.mode() & 0o002 != 0 || metadata.nlink() != 1
+}
+
+fn not_usable(attempt: &'static str, path: &Path, error: io::Error) -> StoreError {
+    // mkdir(2) and open(2) blame a file among the parents with the same errno.
+    let is_there = path.symlink_metadata().is_ok() && !path.is_dir();
+    match is_there {
+        true => StoreError::NotAFolder(path.to_owned()),
+        false => call(attempt, path)(error),
+    }
 }
 
 fn call(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {

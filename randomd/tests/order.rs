@@ -271,6 +271,40 @@ fn the_old_seed_lives_on_in_the_new_one() {
     assert_ne!(save(&[1; 32]), save(&[2; 32]));
 }
 
+#[test]
+fn what_the_pool_did_not_take_lives_on_in_the_new_seed() {
+    // The sync of the removal fails, then one mixing, then the other.
+    for failing in 4..7 {
+        let save = |old: u8| {
+            let mut world = carried();
+            world.plant(Name::Credit, &bind(&[old; 32], &machine(OURS)));
+            world.plant(Name::NoCredit, &[old + 1; 32]);
+            world.failing = Some(failing);
+            let shared = Shared::of(world);
+            pass(&shared, &terms(), &[&LOAD, &SAVE]);
+            shared.world().visible()
+        };
+        assert_eq!(save(1), save(1));
+        assert_ne!(save(1), save(2), "{failing}");
+    }
+}
+
+#[test]
+fn a_seed_that_the_pool_refuses_keeps_no_other_from_it() {
+    for (failing, bits) in [(5, 256), (6, 0)] {
+        let shared = Shared::of(World {
+            failing: Some(failing),
+            ..carried()
+        });
+        pass(&shared, &terms(), &[&LOAD]);
+        let mixed = shared.world().mixed;
+        assert_eq!(
+            mixed.iter().map(|(_, bits)| *bits).collect::<Vec<_>>(),
+            [bits]
+        );
+    }
+}
+
 /// A generator of the SplitMix64 family: enough for a test, and it needs no crate.
 struct Chance(u64);
 

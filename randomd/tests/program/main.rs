@@ -7,119 +7,17 @@
     reason = "a test's helpers may fail the test, wait for the program and leave files about"
 )]
 
+mod crash;
+mod room;
+
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use gokrazy_randomd::seed::{Machine, bind};
-
-const ID: &str = "00112233445566778899aabbccddeeff";
-const PROGRAM: &str = env!("CARGO_BIN_EXE_randomd");
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A folder with seeds and a machine id, removed in the end.
-struct Room(PathBuf);
-
-impl Room {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("randomd-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(path.join("seeds")).unwrap();
-        fs::write(path.join("machine-id"), format!("{ID}\n")).unwrap();
-        Self(path)
-    }
-
-    fn seeds(&self) -> PathBuf {
-        self.0.join("seeds")
-    }
-
-    fn seed(&self, name: &str) -> PathBuf {
-        self.seeds().join(name)
-    }
-
-    fn arguments(&self, more: &[&str]) -> Vec<String> {
-        let seed_dir = format!("--seed-dir={}", self.seeds().display());
-        let machine_id = format!("--machine-id={}", self.0.join("machine-id").display());
-        let board_id = format!("--board-id={}", self.0.join("board").display());
-        let own = [seed_dir, machine_id, board_id].into_iter();
-        own.chain(more.iter().map(ToString::to_string)).collect()
-    }
-
-    fn run(&self, more: &[&str]) -> Output {
-        let arguments = self.arguments(more);
-        Command::new(PROGRAM).args(arguments).output().unwrap()
-    }
-
-    fn start(&self, more: &[&str]) -> Child {
-        let mut command = Command::new(PROGRAM);
-        command.args(self.arguments(more)).stderr(Stdio::piped());
-        command.spawn().unwrap()
-    }
-
-    /// What lies in the folder, sorted.
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.seeds()).unwrap();
-        let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
-        let mut names: Vec<String> = entries.map(|entry| name(entry.unwrap())).collect();
-        names.sort();
-        names
-    }
-
-    /// Runs under strace, with the calls that matter in the order that they were made.
-    fn trace(&self, injection: &[&str], more: &[&str]) -> Vec<String> {
-        let log = self.0.join("trace");
-        let output = Command::new("strace")
-            .arg("-o")
-            .arg(&log)
-            .args([
-                "-e",
-                "trace=read,unlinkat,fsync,ioctl,write,renameat,getrandom",
-            ])
-            .args(injection)
-            .arg(PROGRAM)
-            .args(self.arguments(more))
-            .output()
-            .expect("run strace; install it with: apt-get install -y strace");
-        assert!(output.status.success(), "{}", text(&output));
-        let calls = fs::read_to_string(&log).unwrap();
-        calls.lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < DEADLINE, "no {what} after {DEADLINE:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn signal(child: &Child, name: &str) {
-    let pid = child.id().to_string();
-    let sent = Command::new("kill").args(["-s", name, &pid]).status();
-    assert!(sent.unwrap().success());
-}
-
-#[track_caller]
-fn at(calls: &[String], what: &[&str]) -> usize {
-    let fits = |call: &String| what.iter().all(|part| call.contains(part));
-    let found = calls.iter().position(fits);
-    found.unwrap_or_else(|| panic!("no {what:?} in {calls:#?}"))
-}
-
-const COLD: [&str; 2] = ["-e", "inject=getrandom:error=EAGAIN"];
+use gokrazy_randomd::seed::{Machine, bind, made_by};
+use room::{COLD, ID, PROGRAM, Room, at, signal, text, until};
 
 #[test]
 fn the_seed_is_durably_gone_before_the_kernel_gets_it() {
@@ -178,6 +76,19 @@ fn a_pool_that_is_initialised_is_credited_nothing() {
 }
 
 #[test]
+fn a_seed_is_credited_nothing_where_that_is_asked_for() {
+    let room = Room::new("asked");
+    let file = bind(&[0x41; 32], &Machine::parse(ID).unwrap());
+    fs::write(room.seed("seed.credit"), file).unwrap();
+    let calls = room.trace(&COLD, &["--once", "load", "--no-credit"]);
+    at(
+        &calls,
+        &["RNDADDENTROPY", "{entropy_count=0, buf_size=32, "],
+    );
+    assert!(!calls.iter().any(|call| call.contains("entropy_count=256")));
+}
+
+#[test]
 fn a_new_seed_is_written_synced_and_renamed_last() {
     let room = Room::new("save");
     let calls = room.trace(&[], &["--once", "save"]);
@@ -227,6 +138,28 @@ fn the_daemon_loads_saves_and_saves_again_at_the_stop() {
             "seed.credit: mixed 256 bits without credit: this machine did not make it\n"
         )
     );
+}
+
+#[test]
+fn a_daemon_on_a_cold_pool_saves_anew_once_the_pool_is_initialised() {
+    let room = Room::new("warming");
+    let log = room.0.join("trace");
+    let mut command = Command::new("strace");
+    // With -D the child that is started becomes the program itself.
+    command.args(["-D", "-o"]).arg(&log);
+    // The pool looks cold while the first seed is drawn.
+    command.args(["-e", "inject=getrandom:error=EAGAIN:when=1..3"]);
+    let arguments = room.arguments(&[]);
+    let child = command.arg(PROGRAM).args(arguments).spawn().unwrap();
+    until("creditable seed long before the hour is over", || {
+        room.seed("seed.credit").exists()
+    });
+    signal(&child, "TERM");
+    assert!(child.wait_with_output().unwrap().status.success());
+    until("three answers of a cold pool", || {
+        let calls = fs::read_to_string(&log).unwrap_or_default();
+        calls.matches("INJECTED").count() == 3
+    });
 }
 
 #[test]
@@ -314,7 +247,9 @@ fn what_lies_in_the_place_of_a_seed() {
 #[test]
 fn a_seed_that_others_can_reach_is_not_credited() {
     let ours = bind(&[0x41; 32], &Machine::parse(ID).unwrap());
-    let expose: [&dyn Fn(&Room); 2] = [
+    let expose: [&dyn Fn(&Room); 3] = [
+        // A test of processes runs as root.
+        &|room| chown(room.seed("seed.credit"), Some(1), None).unwrap(),
         &|room| fs::hard_link(room.seed("seed.credit"), room.0.join("copy")).unwrap(),
         &|room| {
             fs::set_permissions(room.seed("seed.credit"), Permissions::from_mode(0o646)).unwrap()
@@ -358,15 +293,67 @@ fn without_a_machine_id_nothing_is_creditable() {
 }
 
 #[test]
+fn the_first_file_that_holds_an_id_counts() {
+    let room = Room::new("ids");
+    let names = ["absent", "empty", "second", "third"].map(|name| room.0.join(name));
+    fs::write(&names[1], "\n").unwrap();
+    let other = Machine::parse("ffeeddccbbaa99887766554433221100").unwrap();
+    fs::write(&names[2], "ffeeddccbbaa99887766554433221100\n").unwrap();
+    fs::write(&names[3], ID).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.arg("--seed-dir").arg(room.seeds());
+    command.args(["--once", "save"]);
+    for name in &names {
+        command.arg("--machine-id").arg(name);
+        command.arg("--board-id").arg(name);
+    }
+    assert!(command.output().unwrap().status.success());
+    let file = fs::read(room.seed("seed.credit")).unwrap();
+    // Of two lists that hold the same files, the board's one has its number in the same place.
+    let number = b"ffeeddccbbaa99887766554433221100";
+    assert!(made_by(&file, &other.on_board(number)).is_some());
+}
+
+/// What a flag may name by mistake: no end is waited for, and no device is read for ever.
+#[test]
+fn an_id_is_looked_for_no_longer_than_a_file_takes() {
+    let room = Room::new("endless");
+    let fifo = room.0.join("fifo");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    for flag in ["--machine-id", "--board-id"] {
+        for file in [fifo.as_path(), Path::new("/dev/zero"), Path::new("/")] {
+            let mut command = Command::new("timeout");
+            command.args(["20", PROGRAM, "--once", "save", "--seed-dir"]);
+            command.arg(room.seeds()).arg(flag).arg(file);
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{flag} {file:?}");
+            let is_nobody = text(&output).contains("no machine id");
+            assert!(is_nobody || flag == "--board-id", "{}", text(&output));
+        }
+    }
+}
+
+#[test]
 fn folders_that_cannot_be_used_are_named() {
     let room = Room::new("folder");
+    symlink("nowhere", room.0.join("link")).unwrap();
     for (folder, what, code) in [
         ("machine-id", "save", 1),
+        ("machine-id", "load", 1),
+        ("link", "save", 1),
+        ("link", "load", 1),
         ("machine-id/x", "save", 1),
         ("new/and/deep", "save", 0),
         ("absent", "load", 0),
     ] {
         let path = room.0.join(folder);
+        let is_there = path.symlink_metadata().is_ok();
         let mut command = Command::new(PROGRAM);
         command.arg("--seed-dir").arg(&path).args(["--once", what]);
         let output = command.output().unwrap();
@@ -378,6 +365,8 @@ fn folders_that_cannot_be_used_are_named() {
         );
         let named = text(&output).contains(&path.display().to_string());
         assert!(named || what == "save" && code == 0, "{}", text(&output));
+        let is_file = text(&output).contains("is not a folder; remove it");
+        assert_eq!(is_file, is_there, "{folder}: {}", text(&output));
     }
     let mode = fs::metadata(room.0.join("new/and/deep"))
         .unwrap()
@@ -420,6 +409,17 @@ fn a_full_file_system_loses_the_new_seed_and_says_so() {
     let output = in_namespace(&room, script);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).contains("seed.no-credit: No space left on device"));
+}
+
+#[test]
+fn a_seed_that_the_pool_does_not_take_lives_on() {
+    let room = Room::new("no-device");
+    let script = "echo seed >$S/seed.credit; mount -t tmpfs none /dev
+        $RANDOMD --once load && exit 9; test ! -e $S/seed.credit; test -s $S/seed.no-credit";
+    let output = in_namespace(&room, script);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let want = "mix seed.credit into the pool: No such file or directory";
+    assert!(text(&output).contains(want), "{}", text(&output));
 }
 
 #[test]
