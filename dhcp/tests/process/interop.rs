@@ -15,14 +15,21 @@ impl Drop for Server {
     }
 }
 
+/// A package that is unpacked and not installed is found by `cargo xtask test process`.
+#[track_caller]
+fn assert_is_there(program: &str, package: &str) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    assert!(
+        found,
+        "{program} is missing: `cargo xtask setup` gets {package}"
+    );
+}
+
 /// Starts a server in the net's server namespace.
 #[track_caller]
 fn start(net: &Net, program: &str, package: &str, args: &[&str]) -> Server {
-    let there = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-    let found = there
-        .iter()
-        .any(|folder| Path::new(folder).join(program).exists());
-    assert!(found, "{program} is missing: apt-get install -y {package}");
+    assert_is_there(program, package);
     let mut command = net.in_server(program);
     command
         .args(args)
@@ -128,11 +135,7 @@ fn kea(net: &Net, times: [u32; 3]) -> Server {
     let text = text.replace("FOLDER", &folder).replace("\"TIMES\"", &times);
     write(&config, &text);
     let mut command = net.in_server("env");
-    let there = Path::new("/usr/sbin/kea-dhcp4").exists();
-    assert!(
-        there,
-        "kea-dhcp4 is missing: apt-get install -y kea-dhcp4-server"
-    );
+    assert_is_there("kea-dhcp4", "kea-dhcp4-server");
     command
         .arg(format!("KEA_PIDFILE_DIR={folder}"))
         .arg(format!("KEA_LOCKFILE_DIR={folder}"))
@@ -153,7 +156,7 @@ fn udhcpd(net: &Net) -> Server {
     let folder = net.folder.display().to_string();
     write(&config, &text.replace("FOLDER", &folder));
     let config = config.display().to_string();
-    start(net, "udhcpd", "udhcpd", &["-f", &config])
+    start(net, "busybox", "busybox-static", &["udhcpd", "-f", &config])
 }
 
 #[test]

@@ -43,7 +43,7 @@ const UNSERVED: [u8; 6] = [2, 0, 0, 0, 0x6b, 0x66];
 const MIB: f64 = 1024.0 * 1024.0;
 
 pub(super) fn measure(workspace: &Workspace, table: &mut Table) -> Result<()> {
-    for purpose in [Purpose::Test, Purpose::Bench] {
+    for purpose in [Purpose::Test, Purpose::BenchDhcp] {
         setup::ensure(workspace, purpose)?;
     }
     let program = build(workspace)?;

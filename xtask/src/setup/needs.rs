@@ -16,14 +16,16 @@ pub(crate) enum Purpose {
     Run,
     /// All tests.
     Test,
-    /// Comparing with others' programs.
-    Bench,
+    /// Comparing init with others.
+    BenchInit,
+    /// Comparing dhcp with others.
+    BenchDhcp,
     /// Compiling for devices where rustup cannot get its targets.
     FromSource,
 }
 
 impl Purpose {
-    /// What `cargo xtask setup` prepares for; of the others, one is needed only by `bench`, and one only where rustup's
+    /// What `cargo xtask setup` prepares for; of the others, two are needed only by `bench`, and one only where rustup's
     /// way fails.
     pub(crate) const ALL: [Self; 3] = [Self::Image, Self::Run, Self::Test];
 }
@@ -44,7 +46,7 @@ pub(crate) enum Way {
     Install,
     /// It is unpacked into the target folder and not installed.
     ///
-    /// So come daemons that the machine would start from then on, and packages that others of the machine may
+    /// So come daemons that the machine would start from then on (Kea's), and packages that others of the machine may
     /// exclude: `chrony` displaces any other time daemon, and QEMU's emulators want its tools in the same version.
     Unpack,
 }
@@ -107,18 +109,31 @@ const NEEDS: &[Need] = &[
     test("gdisk", "sgdisk", "checks of the partition table"),
     test("dosfstools", "fsck.fat", "checks of the boot partition"),
     test("dnsmasq-base", "dnsmasq", "a DHCP and DNS server"),
-    test("kea-dhcp4-server", "kea-dhcp4", "another DHCP server"),
-    test("udhcpd", "udhcpd", "a third DHCP server"),
-    unpacked("s6", "s6-svscan", "a supervisor to compare", Purpose::Bench),
+    unpacked(
+        "kea-dhcp4-server",
+        "kea-dhcp4",
+        "another DHCP server",
+        Purpose::Test,
+    ),
+    unpacked(
+        "s6",
+        "s6-svscan",
+        "a supervisor to compare",
+        Purpose::BenchInit,
+    ),
     unpacked(
         "runit",
         "runsvdir",
         "a supervisor to compare",
-        Purpose::Bench,
+        Purpose::BenchInit,
     ),
-    unpacked("finit", "finit", "an init to compare", Purpose::Bench),
+    unpacked("finit", "finit", "an init to compare", Purpose::BenchInit),
     unpacked("chrony", "chronyd", "an NTP server", Purpose::Test),
-    test("busybox-static", "busybox", "small services for tests"),
+    test(
+        "busybox-static",
+        "busybox",
+        "small services and a third DHCP server for tests",
+    ),
     test("util-linux", "setpriv", "namespaces and users for tests"),
     test(
         "python3",
@@ -147,13 +162,13 @@ const NEEDS: &[Need] = &[
         "dhcpcd-base",
         "dhcpcd",
         "a DHCP client to measure ours by",
-        Purpose::Bench,
+        Purpose::BenchDhcp,
     ),
     unpacked(
         "isc-dhcp-client",
         "dhclient",
         "another DHCP client to measure ours by",
-        Purpose::Bench,
+        Purpose::BenchDhcp,
     ),
     file(
         "rustc-web",

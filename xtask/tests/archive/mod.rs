@@ -10,9 +10,10 @@ use std::process::{Command, Output};
 use gokrazy_core::atomic::{self, Durability};
 
 /// Programs that set-up unpacks, with their packages.
-pub(crate) const UNPACKED: [(&str, &str); 3] = [
+pub(crate) const UNPACKED: [(&str, &str); 4] = [
     ("qemu-system-arm", "qemu-system-aarch64"),
     ("qemu-system-x86", "qemu-system-x86_64"),
+    ("kea-dhcp4-server", "kea-dhcp4"),
     ("chrony", "chronyd"),
 ];
 

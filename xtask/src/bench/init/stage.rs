@@ -65,7 +65,7 @@ pub(super) struct Running {
 impl Stage {
     /// Builds init for this machine and gets the peers.
     pub(super) fn new(workspace: &Workspace) -> Result<Self> {
-        for purpose in [Purpose::Image, Purpose::Test, Purpose::Bench] {
+        for purpose in [Purpose::Image, Purpose::Test, Purpose::BenchInit] {
             setup::ensure(workspace, purpose)?;
         }
         ensure!(
