@@ -32,23 +32,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// How often we look; the error of the measurement.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// What init is started behind: no right to the clock or to a reboot, namespaces of its own, and a run folder in
-/// memory as on a device.
+/// What init is started by: a run folder in memory as on a device.
 ///
 /// Told the run folder, the log and init's command, it says when all is ready, and waits for a line.
-const LAUNCHER: [&str; 11] = [
-    "--bounding-set",
-    "-sys_time,-sys_boot",
-    "unshare",
-    "--pid",
-    "--fork",
-    "--mount",
-    "--mount-proc",
-    "--kill-child",
-    "sh",
-    "-ec",
-    "mount -t tmpfs tmpfs \"$0\"; log=\"$1\"; shift; echo ready; read go; exec \"$@\" </dev/null >>\"$log\" 2>&1",
-];
+const SCRIPT: &str = "mount -t tmpfs tmpfs \"$0\"; log=\"$1\"; shift; echo ready; read go; \
+    exec \"$@\" </dev/null >>\"$log\" 2>&1";
 
 /// What a run needs, made once.
 pub(super) struct Stand {
@@ -100,9 +88,9 @@ impl Stand {
         self.write_table(&state, &table)?;
         let init = self.programs.join("init");
         self.lan.at_the_plug(move || {
-            let mut command = Command::new("setpriv");
+            let mut command = launcher(&[]);
             command
-                .args(LAUNCHER)
+                .args(["sh", "-ec", SCRIPT])
                 .arg(&run_dir)
                 .arg(state.join("init.log"))
                 .arg(&init)
@@ -248,6 +236,17 @@ impl Drop for Running {
                 .then_some(())
         });
     }
+}
+
+/// What starts a PID 1 of namespaces of its own, of these kinds too (`--net`), that ends with it; the command follows.
+///
+/// The bounding set takes the right to set this machine's clock or to reboot it.
+pub(super) fn launcher(namespaces: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", "-sys_time,-sys_boot", "unshare"]);
+    command.args(["--pid", "--fork", "--mount", "--mount-proc", "--kill-child"]);
+    command.args(namespaces);
+    command
 }
 
 /// Builds the system's programs for this machine, into a folder of their own.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -27,21 +27,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a supervisor is left alone before its memory is measured.
 const SETTLE: Duration = Duration::from_secs(2);
-
-/// No right to this machine's clock or to a reboot, and namespaces of its own.
-const LAUNCHER: [&str; 11] = [
-    "--bounding-set",
-    "-sys_time,-sys_boot",
-    "unshare",
-    "--pid",
-    "--fork",
-    "--mount",
-    "--mount-proc",
-    "--uts",
-    "--ipc",
-    "--net",
-    "--kill-child",
-];
 
 /// What all runs need, made once.
 pub(super) struct Stage {
@@ -113,9 +98,8 @@ impl Stage {
 
     fn run(&self, peer: Peer, script: &str) -> Result<Running> {
         ensure!(idle().is_empty(), "services of another run are left");
-        let mut command = Command::new("setpriv");
+        let mut command = stand::launcher(&["--uts", "--ipc", "--net"]);
         command
-            .args(LAUNCHER)
             .args(peer.namespaces())
             .args(["sh", "-es"])
             .stdin(Stdio::piped())
