@@ -4,8 +4,10 @@
 //! its servers were asked, and, once it is off, its disk.
 //! What is emulated is proven for the emulator: `docs/platforms.md` says what was seen on boards.
 
+mod bare;
 mod console;
 mod entropy;
+mod hardware_clock;
 mod isolation;
 mod lab;
 mod parts;
@@ -125,8 +127,10 @@ const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// The test that needs no image.
+/// The tests that need no image.
 const COLD_POOL: &str = "only a seed of this machine's own initialises a cold random pool";
+const HARDWARE_CLOCK: &str =
+    "ntp starts from the hardware clock, and sets it once it is synchronised";
 
 /// The test that needs no network of ours.
 const RUN: &str = "`cargo xtask run` shows the page, survives a reboot and ends on Ctrl-C";
@@ -154,6 +158,9 @@ pub(super) fn run(workspace: &Workspace, only: &str, report: &mut Report) {
     };
     if COLD_POOL.contains(only) {
         report.case(COLD_POOL, entropy::check(workspace));
+    }
+    if HARDWARE_CLOCK.contains(only) {
+        report.case(HARDWARE_CLOCK, hardware_clock::check(workspace));
     }
     if RUN.contains(only) {
         report.case(RUN, run::check(workspace));
