@@ -1,12 +1,17 @@
 //! One server's recent samples, and the best of them (RFC 5905 section 10, in its simple form); pure.
 //!
+//! How far the newest of them is to be trusted is told by [`Filter::noise`].
 //! Our clock moves after a sample: by its oscillator, and by our corrections.
 //! So each sample is kept with the sum of all corrections up to it, and what it means now is reckoned from the
 //! corrections and the oscillator's error since ([`Reckoning`]).
 
+mod noise;
+
 use rsntp::LeapIndicator;
 
 use crate::wall::Mono;
+
+pub use noise::Noise;
 
 /// Samples kept for each server.
 const KEPT: usize = 32;
@@ -163,51 +168,6 @@ impl Filter {
             })
             .count()
     }
-
-    /// Standard deviation to expect of the newest sample's offset, in nanoseconds.
-    ///
-    /// If each way's queueing is independent, an excess `e` of the round trip over the shortest one spreads the
-    /// offset evenly over ±e/2: variance e²/12. Below that lies what the shortest one itself hides.
-    /// A server whose offsets scatter more than that has a coarser clock than it says, and is trusted accordingly.
-    pub fn deviation(&self, now: Mono, reckoning: Reckoning) -> f64 {
-        let (Some(shortest), Some((newest, _))) = (self.shortest_delay(), self.samples.last())
-        else {
-            return f64::INFINITY;
-        };
-        let excess = |sample: &Sample| (sample.delay - shortest) as f64;
-        let count = self.samples.len() as f64;
-        let spread = self
-            .samples
-            .iter()
-            .map(|(sample, _)| excess(sample).powi(2));
-        let typical = (spread.sum::<f64>() / count).sqrt();
-        // With few samples the shortest round trip is not yet known: suspect an eighth of what there is.
-        let unknown = shortest as f64 / 8.0 / count.powi(2);
-        let floor = 10_000.0 + newest.precision as f64 / 2.0;
-        (excess(newest).powi(2) / 12.0 + (0.25 * typical).powi(2) + unknown.powi(2) + floor.powi(2))
-            .sqrt()
-            .max(self.scatter(now, reckoning))
-    }
-
-    /// Median distance of the recent offsets from their median, in nanoseconds: spikes, and a shift that is under way,
-    /// leave it as it is.
-    fn scatter(&self, now: Mono, reckoning: Reckoning) -> f64 {
-        let recent = self.samples.len().saturating_sub(RECENT);
-        let mut offsets: Vec<i64> = self
-            .samples
-            .iter()
-            .skip(recent)
-            .map(|(sample, then)| reckoned(sample, *then, now, reckoning))
-            .collect();
-        offsets.sort_unstable();
-        let middle = offsets.get(offsets.len() / 2).copied().unwrap_or(0);
-        let mut distances: Vec<u64> = offsets
-            .iter()
-            .map(|offset| offset.abs_diff(middle))
-            .collect();
-        distances.sort_unstable();
-        distances.get(distances.len() / 2).copied().unwrap_or(0) as f64
-    }
 }
 
 /// The middle one of the recent estimates by offset; of an even number the newest is left out, since what is
@@ -238,7 +198,7 @@ fn aged(now: Mono, at: Mono, reckoning: Reckoning) -> u64 {
 pub(crate) mod tests {
     use super::*;
 
-    fn still(corrected: i64) -> Reckoning {
+    pub(crate) fn still(corrected: i64) -> Reckoning {
         Reckoning {
             corrected,
             drift: 0.0,
@@ -338,29 +298,5 @@ pub(crate) mod tests {
         filter.push(sample(0, 0, 1_000), 0);
         assert!(filter.best(Mono::from_secs(8_703), still(0)).is_some());
         assert!(filter.best(Mono::from_secs(8_704), still(0)).is_none());
-    }
-
-    #[test]
-    fn a_queued_sample_is_trusted_less() {
-        let mut filter = Filter::default();
-        for at in 0..8 {
-            filter.push(sample(at, 0, 1_000_000), 0);
-        }
-        let calm = filter.deviation(Mono::ZERO, still(0));
-        filter.push(sample(9, 0, 21_000_000), 0);
-        assert!(calm < 20_000.0, "{calm}");
-        assert!(filter.deviation(Mono::ZERO, still(0)) > 5_000_000.0);
-    }
-
-    #[test]
-    fn coarse_servers_are_trusted_to_their_precision() {
-        let mut filter = Filter::default();
-        let coarse = Sample {
-            precision: 1_000_000_000,
-            ..sample(0, 0, 1_000)
-        };
-        filter.push(coarse, 0);
-        assert!(filter.deviation(Mono::ZERO, still(0)) >= 500_000_000.0);
-        assert!(filter.best(Mono::ZERO, still(0)).unwrap().bound >= 1_000_000_000);
     }
 }

@@ -5,7 +5,7 @@
 //! | [`args`] | yes | command line to settings |
 //! | [`wall`] | yes | civil time, NTP timestamps and their eras |
 //! | [`packet`] | yes | request, reply, every check of a reply |
-//! | [`filter`] | yes | one server's recent samples |
+//! | [`filter`], [`queueing`] | yes | one server's recent samples |
 //! | [`select`], [`votes`] | yes | who tells the truth |
 //! | [`server`], [`names`], [`pool`], [`poll`] | yes | who is asked when |
 //! | [`discipline`] | yes | what the oscillator does, and the correction |
@@ -38,6 +38,7 @@ pub mod packet;
 pub mod poll;
 pub mod pool;
 pub mod query;
+pub mod queueing;
 pub mod report;
 pub mod resolve;
 pub mod select;

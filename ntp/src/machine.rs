@@ -335,7 +335,8 @@ impl Machine {
         }
         let sigma = self
             .pool
-            .deviation(*best, moment.now, self.discipline.reckoning());
+            .noise(*best, moment.now, self.discipline.reckoning())
+            .deviation;
         self.claim = None;
         self.trouble = Trouble::None;
         let trusted = newest.filter(|(id, _)| truechimers.contains(id));

@@ -6,7 +6,7 @@
 use rsntp::LeapIndicator;
 
 use crate::action::Action;
-use crate::filter::{Estimate, Reckoning};
+use crate::filter::{Estimate, Noise, Reckoning};
 use crate::pool::Pool;
 use crate::server::{Server, ServerId, Standing};
 use crate::wall::Mono;
@@ -79,12 +79,10 @@ impl Pool {
         self.servers.iter().any(Server::is_bursting)
     }
 
-    /// Deviation to expect of a server's newest sample, in nanoseconds.
-    pub fn deviation(&self, id: ServerId, now: Mono, reckoning: Reckoning) -> f64 {
+    /// What is wrong with a server's newest sample.
+    pub fn noise(&self, id: ServerId, now: Mono, reckoning: Reckoning) -> Noise {
         let server = self.servers.iter().find(|server| server.id == id);
-        server.map_or(f64::INFINITY, |server| {
-            server.filter.deviation(now, reckoning)
-        })
+        server.map_or(Noise::SILENCE, |server| server.filter.noise(now, reckoning))
     }
 
     /// A truechimer's sample is `apart` nanoseconds from what was expected; it learns its share of that.

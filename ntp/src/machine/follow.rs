@@ -34,15 +34,14 @@ impl Machine {
             Phase::Running => {}
         }
         let Some((id, sample)) = newest else { return };
-        let sigma = self
-            .pool
-            .deviation(id, moment.now, self.discipline.reckoning());
-        let apart = sample.offset.saturating_sub(self.discipline.offset());
+        let noise = self.pool.noise(id, moment.now, self.discipline.reckoning());
+        let (sigma, offset) = (noise.deviation, sample.offset.saturating_sub(noise.leaning));
+        let apart = offset.saturating_sub(self.discipline.offset());
         // What a server may honestly be off is bounded by its own claim; more is no bias.
         if apart.unsigned_abs() <= sample.distance() {
             self.pool.learn_bias(id, apart);
         }
-        let offset = sample.offset.saturating_sub(self.pool.bias(id));
+        let offset = offset.saturating_sub(self.pool.bias(id));
         match self
             .discipline
             .measure(offset, sigma, self.pool.shortest_delay(id))
