@@ -2,7 +2,9 @@
 //!
 //! Both start 5 s late with an oscillator that is 50 ppm slow, and ask one server over a link of 5 ms ± 1 ms each way.
 //! The server is the machine's own clock, so the stand-in's shift is the true error.
-//! Measured each second from the 15th minute on, for `NTP_BENCH_SECONDS` (default 900).
+//! Measured each second after `NTP_BENCH_SETTLE` seconds (default 900), for `NTP_BENCH_SECONDS` (default 900).
+//! `NTP_BENCH_THERE` and `NTP_BENCH_BACK` are milliseconds (default 0) up to which requests and answers are held up
+//! besides, each by chance.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -23,8 +25,13 @@ use std::time::{Duration, Instant};
 
 use harness::{Setup, clock_library, reply};
 
-const SETTLE: u64 = 900;
 const PPM: f64 = 50.0;
+
+/// A number that the environment may set.
+fn setting(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
 
 /// Answers over a link that holds up each way by 4 to 6 ms; one thread a request, as a link holds many packets.
 fn distant_server() -> String {
@@ -33,15 +40,18 @@ fn distant_server() -> String {
     thread::spawn(move || {
         let mut buffer = [0; 512];
         let mut seed = 88_172_645_463_325_252_u64;
-        let mut way = move || {
+        let mut chance = move |most: u64| {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
-            Duration::from_micros(4_000 + seed % 2_001)
+            seed % (most + 1)
         };
+        let held = ["NTP_BENCH_THERE", "NTP_BENCH_BACK"].map(|name| setting(name, 0) * 1_000);
         while let Ok((length, from)) = socket.recv_from(&mut buffer) {
             let request = buffer[..length].to_vec();
-            let (there, back, socket) = (way(), way(), socket.try_clone().unwrap());
+            let mut way = |held| Duration::from_micros(4_000 + chance(2_000) + chance(held));
+            let (there, back) = (way(held[0]), way(held[1]));
+            let socket = socket.try_clone().unwrap();
             thread::spawn(move || {
                 thread::sleep(there);
                 let answer = reply(&request, 0.0);
@@ -108,10 +118,6 @@ fn percentile_95(mut errors: Vec<f64>) -> f64 {
 
 /// Half an hour: a quarter to settle, a quarter to measure.
 fn main() {
-    let seconds = std::env::var("NTP_BENCH_SECONDS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let seconds: u64 = seconds.unwrap_or(900);
     let server = distant_server();
     let setup = Setup::new("steadiness").ahead(-5.0).drift(-PPM);
     let states: [PathBuf; 2] = [
@@ -121,9 +127,9 @@ fn main() {
     let _chrony = chrony(&setup.folder, &server, &states[1]);
     let daemon = setup.start(&["--server", &server]);
     daemon.wait_synchronised();
-    thread::sleep(Duration::from_secs(SETTLE));
+    thread::sleep(Duration::from_secs(setting("NTP_BENCH_SETTLE", 900)));
     let mut errors = [Vec::new(), Vec::new()];
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = Instant::now() + Duration::from_secs(setting("NTP_BENCH_SECONDS", 900));
     while Instant::now() < end {
         for (list, state) in errors.iter_mut().zip(&states) {
             list.extend(error_of(state).map(f64::abs));

@@ -16,10 +16,12 @@ use std::fs;
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use harness::{Daemon, Server, Setup, reply, until};
 
@@ -303,6 +305,60 @@ fn the_clock_starts_at_the_saved_time_which_proves_nothing() {
     assert!(daemon.end().success());
     let saved: i64 = daemon.read("state/time").trim().parse().unwrap();
     assert!((1_795_000_000..1_795_000_100).contains(&saved), "{saved}");
+}
+
+#[test]
+fn the_hardware_clock_is_read_at_the_start_and_set_once_the_time_is_known() {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let server = Server::lying(0.0);
+    let start = |name: &str, used| {
+        Setup::new(name)
+            .ahead(1_000.0 - now as f64)
+            .hardware_clock(now - 50_000, used)
+            .start(&["--server", &server.address])
+    };
+    let daemon = start("rtc", true);
+    daemon.wait_synchronised();
+    until("the hardware clock", 10, || {
+        daemon.corrections("rtc-set").len() == 1
+    });
+    let steps = daemon.corrections("step");
+    assert!((steps[1] - 50_000.0).abs() < 60.0, "{steps:?}");
+    assert!((daemon.corrections("rtc-set")[0] - now as f64).abs() < 60.0);
+    let text = daemon.read("corrections");
+    let kinds: Vec<&str> = text.lines().flat_map(|l| l.split(' ').next()).collect();
+    assert_eq!(kinds[..5], ["rtc-read", "step", "step", "slew", "rtc-set"]);
+
+    let daemon = start("no-rtc", false);
+    daemon.wait_synchronised();
+    assert!(daemon.corrections("step")[1] > 50_060.0);
+    assert!(!daemon.read("corrections").contains("rtc"));
+}
+
+#[test]
+fn a_machine_that_wakes_us_late_does_not_put_the_clock_off() {
+    let daemon: Arc<OnceLock<Pid>> = Arc::default();
+    let held = daemon.clone();
+    let server = Server::start(move |request, _| {
+        until("the daemon", 20, || held.get().is_some());
+        let pid = *held.get().unwrap();
+        kill(pid, Signal::SIGSTOP).unwrap();
+        thread::spawn(move || {
+            thread::sleep(Duration::from_secs(1));
+            let _ = kill(pid, Signal::SIGCONT);
+        });
+        vec![reply(&request.bytes, 0.0).to_vec()]
+    });
+    let late = Setup::new("late-wake")
+        .ahead(-40.0)
+        .start(&["--server", &server.address]);
+    daemon.set(late.pid()).unwrap();
+    late.wait_synchronised();
+    // Taken for the way back, a second would be half a second of error.
+    assert!(late.ahead().abs() < 0.2, "{}", late.ahead());
 }
 
 #[test]

@@ -8,16 +8,22 @@
  * computed at any time.
  * With CLOCK_DENY set, every correction fails with EPERM, as without CAP_SYS_TIME.
  * With CLOCK_DEAF set, every correction is noted, granted, and not done, as some sandboxes do.
+ * CLOCK_RTC is what any hardware clock shows, in seconds since 1970; reading and setting one are the lines "rtc-read
+ * SECONDS" and "rtc-set SECONDS".
  * The phase-locked loop is a first-order one with the kernel's time constant, continuous instead of each second.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/rtc.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -158,13 +164,81 @@ int gettimeofday(struct timeval *t, void *zone) {
     return 0;
 }
 
-/* The kernel would stamp packets with the machine's clock. */
+/*
+ * The kernel stamps packets with the machine's clock: its stamps of receipt are moved to ours, as they are handed over.
+ * Those of sending, which would come by other ways, are refused.
+ */
 int setsockopt(int fd, int level, int name, const void *value, socklen_t length) {
     static int (*real)(int, int, int, const void *, socklen_t);
     if (!real) real = dlsym(RTLD_NEXT, "setsockopt");
-    if (level == SOL_SOCKET && (name == SO_TIMESTAMP || name == SO_TIMESTAMPNS || name == SO_TIMESTAMPING)) {
+    if (level == SOL_SOCKET && name == SO_TIMESTAMPING) {
         errno = ENOPROTOOPT;
         return -1;
     }
     return real(fd, level, name, value, length);
+}
+
+static void move_stamps(struct msghdr *message) {
+    pthread_mutex_lock(&lock);
+    advance();
+    double by = (double)shift;
+    pthread_mutex_unlock(&lock);
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level != SOL_SOCKET) continue;
+        if (c->cmsg_type == SO_TIMESTAMPNS) {
+            struct timespec t;
+            memcpy(&t, CMSG_DATA(c), sizeof t);
+            long long ns = t.tv_nsec + (long long)((by - floor(by)) * 1e9);
+            t.tv_sec += (time_t)floor(by) + ns / 1000000000;
+            t.tv_nsec = ns % 1000000000;
+            memcpy(CMSG_DATA(c), &t, sizeof t);
+        } else if (c->cmsg_type == SO_TIMESTAMP) {
+            struct timeval t;
+            memcpy(&t, CMSG_DATA(c), sizeof t);
+            long us = t.tv_usec + (long)((by - floor(by)) * 1e6);
+            t.tv_sec += (time_t)floor(by) + us / 1000000;
+            t.tv_usec = us % 1000000;
+            memcpy(CMSG_DATA(c), &t, sizeof t);
+        }
+    }
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
+    static ssize_t (*real)(int, struct msghdr *, int);
+    if (!real) real = dlsym(RTLD_NEXT, "recvmsg");
+    ssize_t length = real(fd, message, flags);
+    if (length >= 0) move_stamps(message);
+    return length;
+}
+
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned int most, int flags, struct timespec *timeout) {
+    static int (*real)(int, struct mmsghdr *, unsigned int, int, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "recvmmsg");
+    int count = real(fd, messages, most, flags, timeout);
+    for (int i = 0; i < count; i++) move_stamps(&messages[i].msg_hdr);
+    return count;
+}
+
+int ioctl(int fd, unsigned long request, ...) {
+    static int (*real)(int, unsigned long, void *);
+    va_list list;
+    va_start(list, request);
+    void *argument = va_arg(list, void *);
+    va_end(list);
+    if (getenv("CLOCK_RTC") && request == RTC_RD_TIME) {
+        time_t shown = (time_t)number("CLOCK_RTC");
+        struct tm t;
+        gmtime_r(&shown, &t);
+        *(struct rtc_time *)argument = (struct rtc_time){t.tm_sec, t.tm_min, t.tm_hour, t.tm_mday, t.tm_mon, t.tm_year, 0, 0, 0};
+        note("rtc-read %.0f\n", (double)shown, 0, 0, 0);
+        return 0;
+    }
+    if (getenv("CLOCK_RTC") && request == RTC_SET_TIME) {
+        struct rtc_time *r = argument;
+        struct tm t = {.tm_sec = r->tm_sec, .tm_min = r->tm_min, .tm_hour = r->tm_hour, .tm_mday = r->tm_mday, .tm_mon = r->tm_mon, .tm_year = r->tm_year};
+        note("rtc-set %.0f\n", (double)timegm(&t), 0, 0, 0);
+        return 0;
+    }
+    if (!real) real = dlsym(RTLD_NEXT, "ioctl");
+    return real(fd, request, argument);
 }

@@ -71,6 +71,7 @@ pub(crate) struct Setup {
     deny: bool,
     deaf: bool,
     uid: Option<u32>,
+    rtc: Option<(u64, bool)>,
 }
 
 impl Setup {
@@ -87,6 +88,7 @@ impl Setup {
             deny: false,
             deaf: false,
             uid: None,
+            rtc: None,
         }
     }
 
@@ -114,6 +116,13 @@ impl Setup {
         self
     }
 
+    /// There is a hardware clock that shows so many seconds since 1970, and the daemon may use it or not.
+    pub(crate) fn hardware_clock(self, shows: u64, used: bool) -> Self {
+        let mut setup = self.file("rtc", b"");
+        setup.rtc = Some((shows, used));
+        setup
+    }
+
     /// Runs as this user, to whom the folder is given.
     pub(crate) fn user(mut self, uid: u32) -> Self {
         std::os::unix::fs::chown(&self.folder, Some(uid), Some(uid)).unwrap();
@@ -134,7 +143,6 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ntp"));
         command
             .args(args)
-            .arg("--no-rtc")
             .arg("--state-dir")
             .arg(self.folder.join("state"))
             .arg("--run-dir")
@@ -145,6 +153,13 @@ impl Setup {
             .env("CLOCK_LOG", self.folder.join("corrections"))
             .env("CLOCK_STATE", self.folder.join("clock"))
             .stderr(Stdio::piped());
+        if let Some((shows, _)) = self.rtc {
+            command.env("CLOCK_RTC", shows.to_string());
+        }
+        match self.rtc {
+            Some((_, true)) => command.arg("--rtc").arg(self.folder.join("rtc")),
+            Some((_, false)) | None => command.arg("--no-rtc"),
+        };
         if self.deny {
             command.env("CLOCK_DENY", "1");
         }
@@ -233,8 +248,12 @@ impl Daemon {
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        nix::sys::signal::kill(pid, signal).unwrap();
+        nix::sys::signal::kill(self.pid(), signal).unwrap();
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> nix::unistd::Pid {
+        nix::unistd::Pid::from_raw(self.child.id().cast_signed())
     }
 
     /// Asks it to end, and waits.
