@@ -63,10 +63,25 @@ fn start(choice: Choice) -> Next {
     })
 }
 
-/// Whether a slot that could not be started is to blame itself: not if another slot's kernel tried it, which may
-/// be the only thing that is wrong.
-pub(super) fn is_to_blame(slot: SlotName, kernel: Kernel) -> bool {
-    kernel.slot.is_none_or(|running| running == slot)
+/// Whether a slot that could not be started is to be noted as bad: not if another slot's kernel tried it, which may be
+/// the only thing that is wrong, and not if no other one could be started in its place, since a card that fails to
+/// answer once would then be the machine's end.
+pub(super) fn is_to_blame(table: &Table, slot: SlotName, kernel: Kernel) -> bool {
+    let has_substitute = match table.state(slot.other()) {
+        SlotState::Good => true,
+        SlotState::Trial { attempts_left } => attempts_left > 0,
+        SlotState::Empty | SlotState::Bad => false,
+    };
+    has_substitute && kernel.slot.is_none_or(|running| running == slot)
+}
+
+/// What to try when no slot may be started: whatever is installed, the running kernel's own slot first. It may fail,
+/// and to try nothing fails for certain.
+pub(super) fn last_resort(table: &Table, kernel: Kernel) -> Vec<SlotName> {
+    let first = kernel.slot.unwrap_or(table.preferred);
+    let mut slots = vec![first, first.other()];
+    slots.retain(|slot| table.state(*slot) != SlotState::Empty);
+    slots
 }
 
 /// The table after `slot` turned out to be unusable, ready to be written.
@@ -160,13 +175,42 @@ mod tests {
 
     #[test]
     fn a_slot_is_not_blamed_for_a_kernel_that_is_not_its_own() {
-        assert!(is_to_blame(SlotName::A, KERNEL_A));
-        assert!(!is_to_blame(SlotName::B, KERNEL_A));
+        assert!(is_to_blame(&both_good(), SlotName::A, KERNEL_A));
+        assert!(!is_to_blame(&both_good(), SlotName::B, KERNEL_A));
         let unknown = Kernel {
             slot: None,
             switchable: false,
         };
-        assert!(is_to_blame(SlotName::B, unknown));
+        assert!(is_to_blame(&both_good(), SlotName::B, unknown));
+    }
+
+    #[test]
+    fn the_last_slot_is_never_noted_as_bad() {
+        for (other, want) in [
+            (SlotState::Empty, false),
+            (SlotState::Bad, false),
+            (SlotState::Trial { attempts_left: 0 }, false),
+            (SlotState::Trial { attempts_left: 1 }, true),
+            (SlotState::Good, true),
+        ] {
+            let table = Table::new().with(SlotName::B, other);
+            assert_eq!(is_to_blame(&table, SlotName::A, KERNEL_A), want, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_installed_is_tried_before_nothing_is() {
+        let bad = Table::new().with(SlotName::A, SlotState::Bad);
+        assert_eq!(next(&bad, KERNEL_A), Next::GiveUp);
+        assert_eq!(last_resort(&bad, KERNEL_A), [SlotName::A]);
+        let both = bad.with(SlotName::B, SlotState::Bad);
+        let kernel_b = Kernel {
+            slot: Some(SlotName::B),
+            switchable: false,
+        };
+        assert_eq!(last_resort(&both, kernel_b), [SlotName::B, SlotName::A]);
+        let empty = bad.with(SlotName::A, SlotState::Empty);
+        assert_eq!(last_resort(&empty, KERNEL_A), []);
     }
 
     #[test]

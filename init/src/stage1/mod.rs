@@ -11,8 +11,9 @@
 //! - An attempt is counted on the disk before the slot is started ([`gokrazy_core::slots`]).
 //! - A slot's kernel and root go together: where the firmware can be told, a slot is started by its own kernel.
 //! - A firmware that took no notice is told once: the command is given only if it changes what stands there.
-//! - A slot is noted as bad only for its own faults, and only by its own kernel.
+//! - A slot is noted as bad only for its own faults, only by its own kernel, and only if the other one can be started.
 //! - A disk that refuses to be written does not keep a good slot from starting, and nothing is tried for ever.
+//! - Where no slot is left that may be started, what is installed is tried all the same.
 //! - Nothing on the disk can make this code panic, and if nothing can be started, the console says what was tried.
 //!
 //! The choice is in `choice`, pure; `disk`, `kernel` and `root` touch the machine.
@@ -170,9 +171,36 @@ fn start_by_table(
                 kernel.switchable = false;
                 reasons.push(ask_for_kernel_of(disk, slot));
             }
-            Next::GiveUp => return Err(nothing_left(table.current(), &reasons)),
+            Next::GiveUp => return start_anyway(&table, disk, kernel, release, reasons),
         }
     }
+}
+
+/// Starts what is installed although the table forbids it; comes back only if even that fails.
+fn start_anyway(
+    table: &SlotTable,
+    disk: &BootDisk,
+    kernel: Kernel,
+    release: &str,
+    mut reasons: Vec<String>,
+) -> Result<()> {
+    for slot in choice::last_resort(table.current(), kernel) {
+        reasons.push(format!("no slot is good, so slot {slot} is tried as it is"));
+        let candidate = Candidate {
+            slot,
+            attempt: None,
+            write_first: None,
+        };
+        let failed = start(disk, &candidate, release, &reasons, table.current());
+        let (Failed::Unusable(error) | Failed::Stranded(error)) = &failed;
+        let reason = format!("slot {slot}: {error:#}");
+        say(Priority::Error, &reason);
+        reasons.push(reason);
+        if matches!(failed, Failed::Stranded(_)) {
+            break;
+        }
+    }
+    Err(nothing_left(table.current(), &reasons))
 }
 
 /// Starts a slot; comes back when it could not be started, with that noted in the table and among the `reasons`.
@@ -200,7 +228,7 @@ fn try_slot(
     say(Priority::Error, &reason);
     reasons.push(reason);
     let condemned = choice::condemned(table.current(), slot);
-    if !choice::is_to_blame(slot, kernel) {
+    if !choice::is_to_blame(table.current(), slot, kernel) {
         table.set_aside(condemned);
     } else if let Err(error) = table.write(condemned) {
         say(

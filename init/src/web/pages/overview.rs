@@ -48,7 +48,7 @@ fn alerts(snapshot: &Snapshot) -> Markup {
             @if let Some(why) = fallback {
                 p.alert.bad role="alert" {
                     strong { "Not the version that was to boot. " }
-                    "The device fell back to the other slot. "
+                    "The slot that was meant could not be started at once. "
                     span.why { (why) }
                 }
             }
