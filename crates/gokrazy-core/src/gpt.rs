@@ -112,14 +112,20 @@ impl Table {
     }
 
     /// The table with partition `number` ending at `last_lba`, on a disk of `disk_sectors`; `None` if the
-    /// partition does not exist, would shrink, or would run into the backup table.
+    /// partition does not exist, would shrink, or would run into another one or into the backup table.
     #[must_use]
     pub fn grown(&self, number: u32, last_lba: u64, disk_sectors: u64) -> Option<Self> {
         let old = self
             .partitions()
             .find(|partition| partition.number == number)?;
         let last_usable = disk_sectors.checked_sub(HEAD_SECTORS)?;
-        if last_lba < old.last_lba || last_lba > last_usable {
+        let is_in_the_way = |other: &Partition| {
+            other.number != number && other.first_lba <= last_lba && other.last_lba >= old.first_lba
+        };
+        if last_lba < old.last_lba
+            || last_lba > last_usable
+            || self.partitions().any(|other| is_in_the_way(&other))
+        {
             return None;
         }
         let mut table = self.clone();
@@ -330,5 +336,18 @@ pub(crate) mod tests {
         assert_eq!(table.grown(1, 19_967, 20_000), None);
         assert_eq!(table.grown(2, 5000, 20_000), None);
         assert_eq!(table.grown(1, 5000, 10), None);
+    }
+
+    #[test]
+    fn it_does_not_grow_into_another_partition() {
+        let rows = [(2048, 4095), (6000, 6999)];
+        let table = Table::parse(&sample_head(&rows, 8192)).unwrap();
+        assert!(table.grown(1, 5999, 8192).is_some());
+        assert_eq!(table.grown(1, 6000, 8192), None);
+        assert_eq!(table.grown(1, 8000, 8192), None);
+        assert!(
+            table.grown(2, 8000, 8192).is_some(),
+            "what lies before is not in the way"
+        );
     }
 }

@@ -43,7 +43,7 @@ impl Ext4 {
 }
 
 /// The table with the data partition up to the disk's end, and its new length in sectors; `None` if there is
-/// nothing to grow, or the disk is not laid out as ours.
+/// nothing to grow, the disk is not laid out as ours, or somebody has put another partition behind it.
 pub(super) fn grown_table(table: &Table, disk_sectors: u64) -> Option<(Table, u64)> {
     let perm = table
         .partitions()
@@ -190,6 +190,19 @@ mod tests {
             with(PERM_FIRST_LBA + 8, PERM_FIRST_LBA + 2047),
             None,
             "another layout"
+        );
+    }
+
+    #[test]
+    fn a_partition_that_somebody_put_behind_it_is_not_grown_over() {
+        let disk_sectors = PERM_FIRST_LBA + 8 * 2048;
+        let perm = (PERM_FIRST_LBA, PERM_FIRST_LBA + 2047);
+        let own = (PERM_FIRST_LBA + 6 * 2048, PERM_FIRST_LBA + 7 * 2048 - 1);
+        let rows = [(40, 63), (64, 95), (96, 127), perm, own];
+        let head = crate::gpt::tests::sample_head(&rows, disk_sectors);
+        assert_eq!(
+            grown_table(&Table::parse(&head).unwrap(), disk_sectors),
+            None
         );
     }
 }
