@@ -7,6 +7,9 @@
 
 use std::fmt;
 
+/// Most keys of a document, several times what any of ours has: each new one is held against those before it.
+const MAX_KEYS: usize = 1024;
+
 /// A document of keys and values, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
@@ -16,7 +19,7 @@ pub struct Document {
 /// Why a text is not a document, or a field not what its reader needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParseError {
-    /// Line `line` (from 1) is not `key=value`.
+    /// Line `line` (from 1) is not `key=value`, or one of too many.
     Malformed {
         /// Line number, from 1.
         line: usize,
@@ -75,7 +78,9 @@ impl Document {
             if content.trim().is_empty() || content.starts_with('#') {
                 continue;
             }
-            let (key, value) = parse_line(content).ok_or(ParseError::Malformed { line })?;
+            let (key, value) = parse_line(content)
+                .filter(|_| document.entries.len() < MAX_KEYS)
+                .ok_or(ParseError::Malformed { line })?;
             if document.get(key).is_some() {
                 return Err(ParseError::Duplicate {
                     line,
@@ -305,6 +310,9 @@ mod tests {
             key: "a".to_owned(),
         };
         assert_eq!(Document::parse("a=1\n# note\na=2\n"), Err(twice));
+        let many: String = (0..=MAX_KEYS).map(|n| format!("a{n}=\n")).collect();
+        let line = MAX_KEYS + 1;
+        assert_eq!(Document::parse(&many), Err(ParseError::Malformed { line }));
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`paths`] | every well-known path, spelled once |
 //! | [`exit`] | exit codes and their meaning |
-//! | [`atomic`] | replace a file whole |
+//! | [`atomic`], [`regular_file`] | replace a file whole; read one where others may write |
 //! | [`keyvalue`] | the `key=value` line format that a shell can source |
 //! | [`lease`], [`clock`], [`boot_info`], [`service_status`], [`addresses`] | one file format each |
 //! | [`log_record`] | one line of a log |
@@ -53,6 +53,7 @@ pub mod module_crew;
 pub mod module_loader;
 pub mod modules;
 pub mod paths;
+pub mod regular_file;
 pub mod sbom;
 pub mod service_status;
 pub mod slots;

@@ -1,10 +1,10 @@
 //! The device's lasting identity: 32 lower-case hexadecimal digits (machine-id(5)).
 
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
 use crate::paths;
+use crate::regular_file;
 
 /// The id of this device: the first valid one of `/perm/machine-id` and `/etc/machine-id`.
 ///
@@ -20,7 +20,7 @@ pub fn machine_id() -> Option<String> {
 pub fn machine_id_of(candidates: &[&Path]) -> Option<String> {
     candidates
         .iter()
-        .find_map(|path| parse(&fs::read_to_string(path).ok()?))
+        .find_map(|path| parse(&regular_file::read(path, regular_file::STATE_MAX).ok()?))
 }
 
 /// The id in a file's text: case and dashes are forgiven, the all-zero id is none.
@@ -55,6 +55,7 @@ pub fn from_random(mut bytes: [u8; 16]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const ID: &str = "0123456789ab4def8123456789abcdef";
 

@@ -3,7 +3,6 @@
 //! For programs; the supervisor judges the same conditions by its own event queue (`wait-for` of a service).
 
 use std::fmt;
-use std::fs;
 use std::net::{Ipv4Addr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
 use std::str::FromStr;
@@ -12,6 +11,7 @@ use std::time::Duration;
 
 use crate::clock::ClockState;
 use crate::paths;
+use crate::regular_file;
 
 /// How often a condition that announces itself to nobody is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ pub fn holds(condition: &Condition, run: &Path) -> bool {
 }
 
 fn clock_is_synchronised(run: &Path) -> bool {
-    match fs::read_to_string(run.join(paths::CLOCK)) {
+    match regular_file::read(&run.join(paths::CLOCK), regular_file::STATE_MAX) {
         Ok(text) => ClockState::parse(&text).is_ok_and(|state| state.synchronised),
         // Another program steers this clock: the kernel knows whether one does.
         Err(_) => gokrazy_sys::clock::read()
@@ -111,6 +111,7 @@ fn has_route() -> bool {
 mod tests {
     use super::*;
     use crate::atomic::{Durability, replace};
+    use std::fs;
 
     #[test]
     fn words_become_conditions() {

@@ -1,10 +1,9 @@
 //! Whether logs are forwarded, and where to: what gokrazy's three places say.
 
-use std::fs::File;
-use std::io::Read;
+use std::path::Path;
 
 use gokrazy_core::cmdline::CommandLine;
-use gokrazy_core::paths;
+use gokrazy_core::{paths, regular_file};
 
 use crate::syslog::target::Target;
 
@@ -21,10 +20,7 @@ const FILE_MAX: u64 = 4096;
 /// What stands there names no collector, for people.
 pub fn target(line: &CommandLine) -> Result<Option<Target>, String> {
     choose(line, |path| {
-        let mut text = String::new();
-        let file = File::open(path).ok()?;
-        file.take(FILE_MAX).read_to_string(&mut text).ok()?;
-        Some(text)
+        regular_file::read(Path::new(path), FILE_MAX).ok()
     })
 }
 

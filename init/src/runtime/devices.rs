@@ -8,7 +8,7 @@ use gokrazy_core::atomic::{self, Durability};
 use gokrazy_core::control::End;
 use gokrazy_core::hotplug::Hotplug;
 use gokrazy_core::kmsg::{self, Priority};
-use gokrazy_core::{ifaddr, paths};
+use gokrazy_core::{ifaddr, paths, regular_file};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
 };
@@ -86,7 +86,8 @@ pub fn publish_addresses(run_dir: &Path) -> Result<Addresses, String> {
         ifaddr::interface_addresses().map_err(|error| format!("list addresses: {error}"))?;
     let path = run_dir.join(paths::ADDRESSES);
     let text = addresses.render();
-    if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
+    let old = regular_file::read(&path, regular_file::STATE_MAX);
+    if old.is_ok_and(|old| old == text) {
         return Ok(addresses);
     }
     atomic::replace(&path, text.as_bytes(), 0o644, Durability::Volatile)

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use gokrazy_core::atomic::{self, Durability};
-use gokrazy_core::{paths, users};
+use gokrazy_core::{paths, regular_file, users};
 
 use super::accounts;
 use super::users_record::Record;
 
 use crate::service::{Service, User};
+
+/// Longest record that is read, in bytes: more than that of as many services as there are users.
+const RECORD_MAX: u64 = 4 * 1024 * 1024;
 
 /// Who has which user, so that no two services share one, and each keeps its own.
 #[derive(Debug, Default)]
@@ -27,8 +30,8 @@ pub struct Identities {
 impl Identities {
     /// What the record below `homes` says, and who owns the homes that it does not know.
     pub fn open(homes: &Path) -> Self {
-        let text = fs::read(homes.join(paths::USERS_RECORD)).unwrap_or_default();
-        let mut record = Record::parse(&String::from_utf8_lossy(&text));
+        let text = regular_file::read_bytes(&homes.join(paths::USERS_RECORD), RECORD_MAX);
+        let mut record = Record::parse(&String::from_utf8_lossy(&text.unwrap_or_default()));
         let mut is_new = false;
         for home in fs::read_dir(homes).into_iter().flatten().flatten() {
             // A link may lead anywhere; this is of the entry itself.

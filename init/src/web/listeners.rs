@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use gokrazy_core::{addresses::Addresses, paths};
+use gokrazy_core::{addresses::Addresses, paths, regular_file};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
@@ -72,7 +72,7 @@ pub async fn run(server: Arc<Server>, listen: Listen, run_dir: &Path) -> anyhow:
 
 /// A file that is no list of addresses is as good as none, and says so once.
 fn read(path: &Path) -> Option<Addresses> {
-    let text = std::fs::read_to_string(path).ok()?;
+    let text = regular_file::read(path, regular_file::STATE_MAX).ok()?;
     match Addresses::parse(&text) {
         Ok(addresses) => Some(addresses),
         Err(error) => {

@@ -3,11 +3,12 @@
 //! Everything here may be absent, and then shows as absent; nothing here is worth refusing a page for.
 //! Parsers take text, so that they can be tried on any.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gokrazy_core::regular_file;
 use nix::sys::statvfs::statvfs;
 
 /// Most bytes read of any state file or file of the kernel.
@@ -16,10 +17,12 @@ const MAX_FILE: u64 = 64 * 1024;
 /// Text of a small file, cut at 64 KiB; bytes that are not UTF-8 are replaced.
 ///
 /// # Errors
-/// The errno of opening or reading.
+/// The errno of opening or reading; what is no regular file is refused, since a pipe would hold everybody up.
 pub fn small_text(path: &Path) -> std::io::Result<String> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
+    regular_file::open(path)?
+        .take(MAX_FILE)
+        .read_to_end(&mut bytes)?;
     Ok(match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
