@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const FEEDING: Duration = Duration::from_secs(5);
 
 /// So often it is fed: a slow card may take a minute for what it was given; one that takes longer has failed.
-const FEEDINGS: u32 = 12;
+const FEEDINGS: usize = 12;
 
 /// Kills what is left, writes everything to the disks, unmounts them and ends the machine's run.
 ///
@@ -36,10 +36,14 @@ const FEEDINGS: u32 = 12;
 pub fn end(how: End, mut watchdog: Option<Watchdog>) {
     // Everybody but us: helpers, and what services left outside their groups.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-    write_out(watchdog.as_mut());
-    let table = std::fs::read_to_string(paths::PROC_MOUNTINFO).unwrap_or_default();
-    for target in disks(&table) {
-        unmount(Path::new(&target));
+    if write_out(watchdog.as_mut()) {
+        let table = std::fs::read_to_string(paths::PROC_MOUNTINFO).unwrap_or_default();
+        for target in disks(&table) {
+            unmount(Path::new(&target));
+        }
+    } else {
+        // Unmounting would wait for the same disk.
+        say("a disk does not take what was written; going on without it");
     }
     say(&format!("{}, now", how.as_str()));
     let mode = match how {
@@ -76,27 +80,42 @@ fn settle(how: End, mut watchdog: Watchdog) -> Option<Watchdog> {
     }
 }
 
-/// sync(2), in a thread of its own: a watchdog that bites while a card writes would tear what is being written.
-fn write_out(watchdog: Option<&mut Watchdog>) {
-    let Some(watchdog) = watchdog else {
-        return sync();
-    };
+/// sync(2), in a thread of its own: a watchdog that bites while a card writes would tear what is being written, and a
+/// disk or a server that is gone would hold up the end of a machine without a watchdog for ever. Returns whether all is
+/// written.
+fn write_out(watchdog: Option<&mut Watchdog>) -> bool {
     let (done, finished) = mpsc::channel();
     let started = thread::Builder::new().spawn(move || {
         sync();
         let _ = done.send(());
     });
     if started.is_err() {
-        return sync();
+        sync();
+        return true;
     }
+    let is_guarded = watchdog
+        .as_ref()
+        .is_some_and(|watchdog| watchdog.is_armed());
+    let is_written = wait_for_disks(&finished, watchdog, FEEDING);
+    // Where a watchdog is, it is not fed any more; until it bites, the disk has one more chance.
+    is_written || is_guarded && finished.recv().is_ok()
+}
+
+/// Waits until all is written, or for so many times `pause`; returns whether it is.
+fn wait_for_disks(
+    finished: &mpsc::Receiver<()>,
+    mut watchdog: Option<&mut Watchdog>,
+    pause: Duration,
+) -> bool {
     for _ in 0..FEEDINGS {
-        watchdog.feed_now();
-        if finished.recv_timeout(FEEDING) != Err(RecvTimeoutError::Timeout) {
-            return;
+        if let Some(watchdog) = &mut watchdog {
+            watchdog.feed_now();
+        }
+        if finished.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+            return true;
         }
     }
-    // Not fed any more; until it bites, the disk has one more chance.
-    let _ = finished.recv();
+    false
 }
 
 fn unmount(target: &Path) {
@@ -130,6 +149,14 @@ fn say(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_that_never_answers_is_not_awaited_for_ever() {
+        let (done, finished) = mpsc::channel();
+        assert!(!wait_for_disks(&finished, None, Duration::from_millis(1)));
+        done.send(()).unwrap();
+        assert!(wait_for_disks(&finished, None, Duration::from_secs(60)));
+    }
 
     #[test]
     fn disks_are_unmounted_from_the_last_to_the_first() {

@@ -8,7 +8,7 @@ use gokrazy_core::paths;
 
 use crate::supervise::Moment;
 
-/// A Pi's watchdog takes at most 15 s and ignores more; ours asks for less.
+/// A Pi's watchdog takes at most 15 s and ignores more, without a word.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How often it is fed: one feeding may be lost, and a machine at rest is seldom woken.
@@ -57,6 +57,11 @@ impl Watchdog {
             }
             None => (now < LOOK_FOR).then(|| now.saturating_add(LOOK_AGAIN)),
         };
+    }
+
+    /// Whether there is one, and it counts.
+    pub fn is_armed(&self) -> bool {
+        self.device.is_some()
     }
 
     /// Feeds it whether it is time or not, so that what comes next has its whole time.
