@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
@@ -69,15 +70,22 @@ async fn admit(app: &Arc<App>, peer: Peer, headers: &HeaderMap) -> Result<(), Re
         Peer::Tcp(address) => Source::from(address.ip()),
     };
     let credentials = credentials(headers).ok_or(Refusal::Unauthorized)?;
-    match app.door.store.recall(&credentials) {
-        Memory::Known => Ok(()),
+    let recall = || match app.door.store.recall(&credentials) {
+        Memory::Known => Ok(None),
         Memory::NoPassword => Err(Refusal::NoPassword),
-        Memory::Unknown(stored) => {
-            let turn = Turn::take(app, source)?;
-            let right = check(app, credentials, stored).await?;
-            turn.end(right).await
-        }
+        Memory::Unknown(stored) => Ok(Some(stored)),
+    };
+    if recall()?.is_none() {
+        return Ok(());
     }
+    let (turn, wait) = Turn::take(app, source)?;
+    tokio::time::sleep(wait).await;
+    // Another request may have shown the password meanwhile, or it may have been changed.
+    let Some(stored) = recall()? else {
+        return Ok(());
+    };
+    let right = check(app, credentials, stored).await?;
+    turn.end(right).await
 }
 
 /// Compares on a thread of its own: the loop that serves everybody else must not stand still meanwhile.
@@ -109,12 +117,12 @@ struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    fn take(app: &'a App, source: Source) -> Result<Self, Refusal> {
+    /// The place, and how long to wait before the check.
+    fn take(app: &'a App, source: Source) -> Result<(Self, Duration), Refusal> {
         let now = Instant::now().into_std();
-        if app.door.throttle(|throttle| throttle.enter(source, now)) {
-            Ok(Self { app, source })
-        } else {
-            Err(Refusal::TooManyAttempts)
+        match app.door.throttle(|throttle| throttle.enter(source, now)) {
+            Some(wait) => Ok((Self { app, source }, wait)),
+            None => Err(Refusal::TooManyAttempts),
         }
     }
 

@@ -3,6 +3,8 @@
 //! A source is an IPv4 address or an IPv6 /64 (what one machine can pick addresses from).
 //! There is no lock-out: a source's next answer is late, others notice nothing, and who has shown the right
 //! password before is never asked to wait, since that check needs no hashing.
+//! Delays of one source add up, and its next guess is not looked at before they are over: neither guesses side by side
+//! nor guesses whose answer nobody waits for make more of them.
 //! The table is bounded; when it is full, the source whose last failure is oldest makes room.
 
 use std::net::IpAddr;
@@ -14,7 +16,7 @@ const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 /// A source that has been quiet for so long starts anew.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
-/// Sources remembered: 40 bytes each.
+/// Sources remembered: 64 bytes each.
 const MAX_SOURCES: usize = 256;
 /// Checks of one source that may wait for their turn; a browser does not open more connections than 6.
 const MAX_WAITING: u32 = 8;
@@ -41,6 +43,8 @@ struct Record {
     failures: u32,
     waiting: u32,
     last: Instant,
+    /// When all delays so far are over.
+    free_at: Instant,
 }
 
 /// What is known of sources that failed of late.
@@ -50,29 +54,31 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Asks for a check of a password from `source`; `false` if too many of its checks wait already.
+    /// Asks for a check of a password from `source`; says how long it must wait first, or `None` if too many of its
+    /// checks wait already.
     ///
-    /// A `true` must be answered by one [`Throttle::leave`].
+    /// A duration must be answered by one [`Throttle::leave`].
     #[must_use]
-    pub fn enter(&mut self, source: Source, now: Instant) -> bool {
+    pub fn enter(&mut self, source: Source, now: Instant) -> Option<Duration> {
         self.records.retain(|record| {
             record.waiting > 0 || now.saturating_duration_since(record.last) < FORGET_AFTER
         });
         if let Some(record) = self.record(source) {
             let admitted = record.waiting < MAX_WAITING;
             record.waiting = record.waiting.saturating_add(u32::from(admitted));
-            return admitted;
+            return admitted.then(|| record.free_at.saturating_duration_since(now));
         }
         if self.records.len() >= MAX_SOURCES && !self.make_room() {
-            return false;
+            return None;
         }
         self.records.push(Record {
             source,
             failures: 0,
             waiting: 1,
             last: now,
+            free_at: now,
         });
-        true
+        Some(Duration::ZERO)
     }
 
     /// A check that [`Throttle::enter`] admitted has ended, in whatever way.
@@ -92,15 +98,19 @@ impl Throttle {
         record.last = now;
         let doublings = record.failures.min(16);
         record.failures = record.failures.saturating_add(1);
-        FIRST_DELAY
+        let delay = FIRST_DELAY
             .saturating_mul(1 << doublings)
-            .min(LONGEST_DELAY)
+            .min(LONGEST_DELAY);
+        let free_at = record.free_at.max(now).checked_add(delay);
+        record.free_at = free_at.unwrap_or(now);
+        delay
     }
 
     /// Forgets the failures of a source that has shown the right password.
     pub fn succeeded(&mut self, source: Source) {
         if let Some(record) = self.record(source) {
             record.failures = 0;
+            record.free_at = record.last;
         }
     }
 
@@ -138,25 +148,66 @@ mod tests {
     }
 
     fn guess(throttle: &mut Throttle, who: Source, now: Instant) -> u128 {
-        assert!(throttle.enter(who, now));
-        let delay = throttle.failed(who, now);
+        let wait = throttle.enter(who, now).unwrap();
+        let delay = throttle.failed(who, now + wait);
         throttle.leave(who);
         delay.as_millis()
+    }
+
+    /// Guesses one after another, each after the answer to the one before.
+    fn guesses<const N: usize>(
+        throttle: &mut Throttle,
+        who: Source,
+        mut now: Instant,
+    ) -> [u128; N] {
+        [(); N].map(|()| {
+            let delay = guess(throttle, who, now);
+            now += Duration::from_millis(delay.try_into().unwrap());
+            delay
+        })
     }
 
     #[test]
     fn delays_double_and_end_at_two_seconds() {
         let (mut throttle, now, who) = (Throttle::default(), start(), source("192.0.2.1"));
-        let delays: Vec<_> = (0..6).map(|_| guess(&mut throttle, who, now)).collect();
+        let delays = guesses(&mut throttle, who, now);
         assert_eq!(delays, [200, 400, 800, 1600, 2000, 2000]);
         assert_eq!(guess(&mut throttle, source("192.0.2.2"), now), 200);
+    }
+
+    #[test]
+    fn guesses_side_by_side_are_not_more() {
+        let (mut throttle, now, who) = (Throttle::default(), start(), source("192.0.2.1"));
+        for _ in 0..MAX_WAITING {
+            assert_eq!(throttle.enter(who, now), Some(Duration::ZERO));
+        }
+        for _ in 0..MAX_WAITING {
+            assert!(throttle.failed(who, now) <= LONGEST_DELAY);
+            throttle.leave(who);
+        }
+        let wait = throttle.enter(who, now).unwrap();
+        assert_eq!(wait.as_millis(), 200 + 400 + 800 + 1600 + 4 * 2000);
+    }
+
+    #[test]
+    fn who_does_not_wait_for_the_answer_waits_before_the_next() {
+        let (mut throttle, now, who) = (Throttle::default(), start(), source("192.0.2.1"));
+        for seconds in [0, 1, 2, 3] {
+            // Given up at once.
+            guess(&mut throttle, who, now + Duration::from_secs(seconds));
+        }
+        let wait = throttle.enter(who, now + Duration::from_secs(4)).unwrap();
+        assert!(wait >= Duration::from_millis(600), "{wait:?}");
+        throttle.succeeded(who);
+        throttle.leave(who);
+        assert_eq!(throttle.enter(who, now), Some(Duration::ZERO));
     }
 
     #[test]
     fn success_and_ten_quiet_minutes_are_a_new_start() {
         let (mut throttle, now, who) = (Throttle::default(), start(), source("192.0.2.1"));
         guess(&mut throttle, who, now);
-        assert!(throttle.enter(who, now));
+        assert!(throttle.enter(who, now).is_some());
         throttle.succeeded(who);
         throttle.leave(who);
         assert!(throttle.records.is_empty());
@@ -170,12 +221,12 @@ mod tests {
     fn one_source_may_not_queue_without_end() {
         let (mut throttle, now, who) = (Throttle::default(), start(), source("192.0.2.1"));
         for _ in 0..MAX_WAITING {
-            assert!(throttle.enter(who, now));
+            assert!(throttle.enter(who, now).is_some());
         }
-        assert!(!throttle.enter(who, now));
-        assert!(throttle.enter(source("192.0.2.2"), now));
+        assert_eq!(throttle.enter(who, now), None);
+        assert!(throttle.enter(source("192.0.2.2"), now).is_some());
         throttle.leave(who);
-        assert!(throttle.enter(who, now));
+        assert!(throttle.enter(who, now).is_some());
     }
 
     #[test]
