@@ -94,7 +94,7 @@ pub struct Snapshot {
     pub perm: Option<Storage>,
     /// Identity of its partition.
     pub perm_uuid: Option<String>,
-    /// What else is mounted below `/mnt`.
+    /// Disks that are mounted below `/mnt`.
     pub mounts: Vec<Storage>,
     /// The clock; `None` while nobody vouches for it.
     pub clock: Option<ClockState>,
@@ -247,10 +247,13 @@ fn read_all<T, E: Display>(
 /// What an operator mounts, by custom, below this folder.
 const MNT: &str = "/mnt/";
 
+/// Disks alone: what stands for a server (NFS, FUSE) is not asked for its size, since statvfs(3) waits for one that is
+/// gone, and the page with it; and the guard under a disk is none.
 fn other_mounts(mounts: &[(String, String)]) -> Vec<Storage> {
+    let is_disk = |device: &str| Path::new(device).starts_with(paths::DEV);
     mounts
         .iter()
-        .filter(|(_, target)| target.starts_with(MNT))
+        .filter(|(device, target)| target.starts_with(MNT) && is_disk(device))
         .filter_map(|(_, target)| machine::storage(Path::new(target), mounts))
         .take(MAX_ENTRIES)
         .collect()
@@ -320,6 +323,25 @@ mod tests {
         assert!(sources.service("/user/good").is_some());
         assert!(sources.service("good").is_some());
         assert!(sources.service("goo").is_none());
+        fs::remove_dir_all(&sources.run_dir).unwrap();
+    }
+
+    #[test]
+    fn a_server_is_not_asked_for_its_size() {
+        let mounted = |device: &str| other_mounts(&[(device.to_owned(), "/mnt/../tmp".to_owned())]);
+        assert_eq!(mounted("/dev/sda1").len(), 1);
+        assert_eq!(mounted("nas:/export"), []);
+        assert_eq!(mounted(crate::mount::GUARD), []);
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_file_holds_nobody_up() {
+        let sources = sources("pipe");
+        let pipe = sources.run_dir.join("clock");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let snapshot = sources.snapshot(SystemTime::UNIX_EPOCH);
+        assert!(snapshot.clock.is_none());
+        assert_eq!(snapshot.problems.len(), 1);
         fs::remove_dir_all(&sources.run_dir).unwrap();
     }
 
