@@ -19,6 +19,8 @@ pub fn prepare(run_dir: &Path) -> Vec<String> {
         (below(paths::LOG_DIR), logd, web, 0o2750),
         (below(paths::NET_DIR), dhcp, dhcp, 0o755),
         (below(paths::WEB_DIR), web, web, 0o755),
+        // Ours before any daemon could make it its own: init hands sockets in it to services by their paths.
+        (below(paths::NOTIFY_DIR), 0, 0, 0o755),
     ];
     let mut problems: Vec<String> = wanted
         .iter()

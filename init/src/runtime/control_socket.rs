@@ -47,8 +47,13 @@ pub struct Client {
 /// What came from a client.
 #[derive(Debug)]
 pub enum Received {
-    /// A request that its user may make.
-    Request(Request),
+    /// A request of a user that may make some.
+    Request {
+        /// What it asks.
+        request: Request,
+        /// Who asks.
+        uid: u32,
+    },
     /// Something to be refused.
     Refused(Refusal),
     /// Nothing yet: the socket has no more to read.
@@ -181,6 +186,10 @@ impl Client {
             let why = format!("longer than {MAX_DATAGRAM} bytes");
             return Received::Refused(Refusal::Malformed(why));
         }
+        // Before anything is read of it: what others send costs us no more than the receiving.
+        if !may_ask(self.uid) {
+            return Received::Refused(Refusal::NotPermitted);
+        }
         let bytes = buffer.get(..datagram.length).unwrap_or_default();
         let parsed = match std::str::from_utf8(bytes) {
             Ok(text) => Request::parse(text).map_err(|error| error.to_string()),
@@ -188,8 +197,10 @@ impl Client {
         };
         match parsed {
             Err(why) => Received::Refused(Refusal::Malformed(why)),
-            Ok(_) if !may_ask(self.uid) => Received::Refused(Refusal::NotPermitted),
-            Ok(request) => Received::Request(request),
+            Ok(request) => Received::Request {
+                request,
+                uid: self.uid,
+            },
         }
     }
 }

@@ -4,12 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use gokrazy_core::control::{Refusal, Reply, Request};
-use gokrazy_core::paths;
+use gokrazy_core::{paths, users};
 
 use super::clock;
 use super::control_socket::{ControlSocket, Received};
 use super::event_loop::Runtime;
 use super::queue::Source;
+use crate::service::Role;
 
 /// How long a socket that could not be made waits for the next try: the run folder may be full.
 const LISTEN_RETRY: Duration = Duration::from_secs(2);
@@ -100,7 +101,7 @@ impl Runtime {
             Received::Nothing => return,
             Received::Gone => return self.drop_client(id),
             Received::Refused(refusal) => Reply::Refused(refusal),
-            Received::Request(request) => self.on_request(&request),
+            Received::Request { request, uid } => self.on_request(&request, uid),
         };
         let replied = self
             .control
@@ -112,7 +113,11 @@ impl Runtime {
         }
     }
 
-    fn on_request(&mut self, request: &Request) -> Reply {
+    fn on_request(&mut self, request: &Request, uid: u32) -> Reply {
+        let role_of = |name: &str| self.registry.find(name).map(|entry| entry.service.role);
+        if is_beyond(request, uid, role_of) {
+            return Reply::Refused(Refusal::NotPermitted);
+        }
         if let Request::Divert { program, .. } = request
             && is_missing(program)
         {
@@ -133,8 +138,47 @@ impl Runtime {
     }
 }
 
+/// Whether web asks for what only root may have: its own program in the place of a daemon of ours, some of which are
+/// root, and all of which have capabilities. Who takes web over shall not become one of them.
+fn is_beyond(request: &Request, uid: u32, role_of: impl Fn(&str) -> Option<Role>) -> bool {
+    match request {
+        Request::Divert { name, .. } if uid == users::WEB.id => {
+            role_of(name).is_some_and(|role| role != Role::Application)
+        }
+        _ => false,
+    }
+}
+
 /// Whether a path leads nowhere; a bare name is looked for at the start.
 fn is_missing(program: &str) -> bool {
     program.contains('/')
         && std::fs::metadata(program).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn web_runs_nothing_in_the_place_of_our_daemons_and_root_may() {
+        let roles = |name: &str| match name {
+            "randomd" => Some(Role::System),
+            "logd" => Some(Role::LogKeeper),
+            "shop" => Some(Role::Application),
+            _ => None,
+        };
+        let beyond = |name: &str, uid| {
+            let request = Request::Divert {
+                name: name.to_owned(),
+                program: "/tmp/x".to_owned(),
+                arguments: Vec::new(),
+            };
+            is_beyond(&request, uid, roles)
+        };
+        let web = users::WEB.id;
+        assert!(beyond("randomd", web) && beyond("logd", web));
+        assert!(!beyond("shop", web) && !beyond("new", web) && !beyond("randomd", 0));
+        let name = "randomd".to_owned();
+        assert!(!is_beyond(&Request::Restart { name }, web, roles));
+    }
 }

@@ -155,6 +155,9 @@ fn refusal(path: &FilePath, errno: Errno) -> Refusal {
             "{path}: a folder where a file should be, or the reverse"
         )),
         Errno::EACCES => Refusal::BadRequest(format!("{path} is no file that may be run")),
+        Errno::EPERM => Refusal::BadRequest(format!(
+            "{path} belongs to another user of this machine, or lies in a folder that does"
+        )),
         other => Refusal::Internal(format!("{path}: {}", other.desc())),
     }
 }

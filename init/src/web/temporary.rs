@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2, renameat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 /// Longest path, in bytes.
 const MAX_PATH: usize = 1024;
@@ -49,7 +49,8 @@ impl Upload {
     /// a program whose name it knows.
     ///
     /// # Errors
-    /// The errno of the step that failed: `ELOOP` for a symbolic link on the way, `EISDIR` for a folder at its end.
+    /// The errno of the step that failed: `ELOOP` for a symbolic link on the way, `EISDIR` for a folder at its end,
+    /// `EPERM` for a folder of somebody else, who could put another file in place of what is uploaded.
     pub fn begin(root: &Path, path: &Path, unique: u64) -> Result<Self, Errno> {
         let name = path.file_name().ok_or(Errno::EISDIR)?.to_owned();
         let mut folder = open_root(root)?;
@@ -60,6 +61,10 @@ impl Upload {
                 Err(errno) => return Err(errno),
             }
             folder = open_below(&folder, part, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+            let owner = fstat(&folder)?.st_uid;
+            if owner != 0 && owner != geteuid().as_raw() {
+                return Err(Errno::EPERM);
+            }
         }
         if is_folder(&folder, Path::new(&name)) {
             return Err(Errno::EISDIR);
@@ -219,6 +224,18 @@ mod tests {
         let cut_short = Upload::begin(&root, Path::new("gok-run/half"), 2).unwrap();
         drop(cut_short);
         assert_eq!(fs::read_dir(root.join("gok-run")).unwrap().count(), 1);
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_uploaded_into_a_folder_that_somebody_has_put_there() {
+        let root = root("squatted");
+        let folder = root.join("gok-run");
+        fs::create_dir(&folder).unwrap();
+        upload(&root, "gok-run/hello", b"x").unwrap();
+        std::os::unix::fs::chown(&folder, Some(10_001), None).unwrap();
+        assert_eq!(upload(&root, "gok-run/hello", b"y"), Err(Errno::EPERM));
+        assert_eq!(fs::read(folder.join("hello")).unwrap(), b"x");
         fs::remove_dir_all(root).unwrap();
     }
 
