@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// How grave a line is (syslog(3)).
@@ -39,7 +39,8 @@ pub fn say(path: &Path, priority: Priority, text: fmt::Arguments<'_>) {
         .open(path)
         .and_then(|mut kmsg| kmsg.write_all(line.as_bytes()));
     if written.is_err() {
-        eprint!("{line}");
+        // Not by `eprint!`, which panics where standard error is gone too.
+        let _ = io::stderr().write_all(line.as_bytes());
     }
 }
 

@@ -31,10 +31,12 @@ pub fn survive() {
         kill_what_is_left();
     }
     let standard = std::panic::take_hook();
+    let us = std::process::id();
     std::panic::set_hook(Box::new(move |info| {
         standard(info);
         let panics = count().saturating_add(1);
-        if panics <= MOST {
+        // A child that has not become its program yet just ends: there is one init.
+        if panics <= MOST && std::process::id() == us {
             become_fresh(panics);
         }
     }));
