@@ -6,8 +6,8 @@
 
 use std::ffi::{c_int, c_void};
 
-/// madvise(2) with `MADV_DONTNEED` for the code and the constants of this program: their pages leave our account, and come back from the
-/// page cache one by one as they are run.
+/// madvise(2) with `MADV_DONTNEED` for the code and the constants of this program: their pages leave our account, and
+/// come back from the page cache one by one as they are run.
 pub fn forget_code() {
     // SAFETY: `first_object` follows the callback's contract, and needs no data.
     unsafe {
@@ -42,8 +42,8 @@ fn forget(base: u64, offset: u64, length: u64) {
     ) else {
         return;
     };
-    // SAFETY: the range is the program's code or constants, mapped from its file and never writable, so nothing in it differs from
-    // the file, and what is touched again is read again.
+    // SAFETY: the range is the program's code or constants, mapped from its file and never writable, so nothing in it
+    // differs from the file, and what is touched again is read again.
     unsafe {
         libc::madvise(
             std::ptr::without_provenance_mut::<c_void>(start),

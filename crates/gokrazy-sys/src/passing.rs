@@ -98,9 +98,10 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Datagram
     };
     // SAFETY: the kernel has filled in the header, and its control buffer is still there.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
-    // SAFETY: the macros give a pointer to a whole header in the control buffer, or null behind the last.
-    while let Some(header) = unsafe { next.as_ref() } {
-        take(header, &mut datagram);
+    while !next.is_null() {
+        // SAFETY: the macros give a pointer to a whole header in the control buffer, with its data behind it, or null
+        // behind the last.
+        unsafe { take(next, &mut datagram) };
         // SAFETY: as above.
         next = unsafe { libc::CMSG_NXTHDR(&raw const message, next) };
     }
@@ -108,9 +109,15 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Datagram
 }
 
 /// Takes in one control message (`cmsg(3)`) that the kernel wrote.
-fn take(header: &libc::cmsghdr, datagram: &mut Datagram) {
+///
+/// # Safety
+/// `message` points to a header in a control buffer that the kernel has filled, and may be used for the data behind it:
+/// so it is no reference, which would stand for the header alone.
+unsafe fn take(message: *const libc::cmsghdr, datagram: &mut Datagram) {
+    // SAFETY: a whole header stands there.
+    let header = unsafe { message.read() };
     // SAFETY: the data lie behind the header, in the same buffer.
-    let data = unsafe { libc::CMSG_DATA(header) };
+    let data = unsafe { libc::CMSG_DATA(message) };
     // SAFETY: the macro only counts.
     let before = unsafe { libc::CMSG_LEN(0) };
     #[expect(
