@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use gokrazy_core::layout::{
     BACKUP_GPT_SECTORS, BOOT, PERM_FIRST_LBA, ROOT_A, SECTOR_BYTES, SLOT_TABLE_LBAS,
 };
+use gokrazy_core::paths;
 use gokrazy_core::slots::Table;
 
 use super::gpt::{self, Guid, Mbr};
@@ -75,7 +76,7 @@ pub(crate) fn image(parts: &Parts<'_>, output: &Path, progress: &Progress) -> Re
 /// Refuses what cannot work, before anything is built.
 ///
 /// # Errors
-/// A folder that is not there, a card that is in use or too small.
+/// A folder or a card that is not there, what is neither file nor card, a card that is in use or too small.
 pub(crate) fn check(output: &Path) -> Result<()> {
     check_folder(output)?;
     if is_device(output) {
@@ -101,7 +102,17 @@ fn check_folder(output: &Path) -> Result<()> {
             output.display()
         );
     }
-    Ok(())
+    let name = output.display();
+    match fs::metadata(output).map(|found| found.file_type()) {
+        Ok(kind) if kind.is_file() || kind.is_block_device() => Ok(()),
+        // It would be replaced: `/dev/null`, for all programs of this machine.
+        Ok(_) => bail!("{name} is neither a file nor a card; give another `--output`"),
+        // A file there would take this machine's memory, and be no card.
+        Err(_) if output.starts_with(paths::DEV) && !output.starts_with(paths::DEV_SHM) => {
+            bail!("there is no card {name}; `lsblk` lists those that are there")
+        }
+        Err(_) => Ok(()),
+    }
 }
 
 /// Whether `path` is a card rather than a file.
@@ -290,12 +301,15 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_folder_or_a_folder_is_refused() {
+    fn what_can_be_no_image_is_refused() {
         let check = |path: &str, word: &str| {
             let error = check(Path::new(path)).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         };
         check("/nonexistent/x.img", "/nonexistent");
         check("/", "is a folder");
+        check("/dev/null", "neither a file nor a card");
+        check("/dev/nonexistent-card", "there is no card");
+        super::check(Path::new("/dev/shm/nonexistent.img")).unwrap();
     }
 }
