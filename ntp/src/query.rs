@@ -15,6 +15,7 @@ use crate::clocks;
 use crate::filter::Sample;
 use crate::limits;
 use crate::names::Spec;
+use crate::packet::Refusal;
 use crate::resolve::addresses;
 use crate::server::ServerId;
 use crate::wall::SECOND;
@@ -59,7 +60,14 @@ fn first_answer(server: &Spec) -> Result<(SocketAddr, Sample)> {
         for _ in 0..TRIES {
             match ask(address) {
                 Ok(sample) => return Ok((address, sample)),
-                Err(error) => last = error.context(address),
+                Err(error) => {
+                    let kissed = matches!(error.downcast_ref(), Some(Refusal::Kiss(_)));
+                    last = error.context(address);
+                    if kissed {
+                        // We were told to go away, and do.
+                        break;
+                    }
+                }
             }
         }
     }

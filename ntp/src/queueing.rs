@@ -58,8 +58,13 @@ impl Queueing {
         let square = mean(&|held| apart(held).0.powi(2));
         let product = mean(&|held| apart(held).0 * apart(held).1);
         let lean = (product / square).clamp(-0.5, 0.5);
-        let rest = |held: &Held| apart(held).1 - lean * apart(held).0;
-        // Whoever waited longest scatters most, so each sample vouches for itself (White's estimator).
+        // How far a sample is from the line that the others make: one that waited much longer than they did must not
+        // vouch for itself (the estimator HC3 of MacKinnon and White).
+        let rest = |held: &Held| {
+            let (excess, offset) = apart(held);
+            let pull = (1.0 + excess.powi(2) / square) / count;
+            (offset - lean * excess) / (1.0 - pull)
+        };
         let doubt = mean(&|held| (apart(held).0 * rest(held)).powi(2)) / (count * square.powi(2));
         // Also false where nothing was ever held up, and all of this is no number.
         let leans = lean * lean > SIGNIFICANT * SIGNIFICANT * doubt;
@@ -109,6 +114,19 @@ mod tests {
     fn what_waits_on_either_way_leans_to_none() {
         let either = |number: u32| if number.is_multiple_of(2) { 0.5 } else { -0.5 };
         assert_eq!(Queueing::of(&samples(32, either)), Queueing::default());
+    }
+
+    #[test]
+    fn one_that_waited_very_long_is_no_rule() {
+        let mut all = samples(
+            32,
+            |number| if number.is_multiple_of(2) { 0.5 } else { -0.5 },
+        );
+        all[5] = Held {
+            excess: 400e6,
+            offset: 3e9 - 200e6,
+        };
+        assert_eq!(Queueing::of(&all), Queueing::default());
     }
 
     #[test]

@@ -73,6 +73,20 @@ fn a_query_that_fails_says_why_and_exits_1() {
 }
 
 #[test]
+fn a_query_that_is_told_to_go_away_asks_once() {
+    let unwilling = Server::start(|_, mut sound| {
+        sound[1] = 0;
+        sound[12..16].copy_from_slice(b"DENY");
+        vec![sound.to_vec()]
+    });
+    let output = ntp(&["--query", &unwilling.address]);
+    let said = String::from_utf8_lossy(&output.stderr).to_string();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("kiss of death"), "{said}");
+    assert_eq!(unwilling.requests().len(), 1);
+}
+
+#[test]
 fn bad_flags_exit_2_before_anything_is_touched() {
     for args in [
         &["--server", "host:0"][..],
