@@ -27,6 +27,9 @@ const STARTS: usize = 9;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
+/// Daemons whose share has a budget of its own, in bytes.
+const SHARES: [(&str, f64); 1] = [("randomd", 400.0 * 1024.0)];
+
 /// Time from init's exec to the page and to a lease.
 pub(super) fn start(stand: &Stand, table: &mut Table) -> Result<()> {
     let (mut pages, mut leases) = (Vec::new(), Vec::new());
@@ -88,7 +91,11 @@ fn memory(running: &Running, table: &mut Table) -> Result<()> {
         let rollup = read(id, "smaps_rollup")?;
         let share =
             field(&rollup, "Pss:").with_context(|| format!("find Pss of process {id}"))? * 1024.0;
-        table.note(format!("memory: {}", name.trim()), share, Unit::Bytes);
+        let what = format!("memory: {}", name.trim());
+        match SHARES.iter().find(|(daemon, _)| *daemon == name.trim()) {
+            Some((_, budget)) => table.add(&what, share, *budget, Unit::Bytes),
+            None => table.note(what, share, Unit::Bytes),
+        }
         sum += share;
     }
     table.add(
