@@ -38,14 +38,14 @@ impl Room {
     }
 
     pub(crate) fn run(&self, more: &[&str]) -> Output {
-        let arguments = self.arguments(more);
-        Command::new(PROGRAM).args(arguments).output().unwrap()
+        let mut command = Command::new("timeout");
+        command.args(["60", PROGRAM]).args(self.arguments(more));
+        command.output().unwrap()
     }
 
-    pub(crate) fn start(&self, more: &[&str]) -> Child {
+    pub(crate) fn start(&self, more: &[&str]) -> Running {
         let mut command = Command::new(PROGRAM);
-        command.args(self.arguments(more)).stderr(Stdio::piped());
-        command.spawn().unwrap()
+        Running::start(command.args(self.arguments(more)))
     }
 
     /// What lies in the folder, sorted.
@@ -65,7 +65,7 @@ impl Room {
             .arg(&log)
             .args([
                 "-e",
-                "trace=read,unlinkat,fsync,ioctl,write,renameat,getrandom",
+                "trace=openat,read,unlinkat,fsync,flock,ioctl,write,renameat,getrandom",
             ])
             .args(injection)
             .arg(PROGRAM)
@@ -84,6 +84,37 @@ impl Drop for Room {
     }
 }
 
+/// A daemon; one whose test has failed is killed.
+pub(crate) struct Running(Option<Child>);
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let child = command.stderr(Stdio::piped()).spawn();
+        Self(Some(child.unwrap()))
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.0.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Sends SIGTERM, or whichever, and awaits the end.
+    pub(crate) fn end_by(mut self, name: &str) -> Output {
+        self.signal(name);
+        self.0.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 pub(crate) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -94,12 +125,6 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(start.elapsed() < DEADLINE, "no {what} after {DEADLINE:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-pub(crate) fn signal(child: &Child, name: &str) {
-    let pid = child.id().to_string();
-    let sent = Command::new("kill").args(["-s", name, &pid]).status();
-    assert!(sent.unwrap().success());
 }
 
 #[track_caller]
