@@ -260,12 +260,15 @@ fn a_console_that_nobody_reads_holds_nobody_up() {
 
 #[test]
 fn init_takes_precedence_and_hands_none_on() {
-    let init = Init::start(
-        "precedence",
-        &sh("a", "chrt -p $$; nice; exec sleep 1000", ""),
-    );
-    init.until_logged("a", "SCHED_OTHER");
-    init.until_logged("a", "0");
+    // On its way to its program the service is served as init is, and init takes that back once it is there.
+    let script = "while chrt -p $$ | grep -q FIFO; do sleep 0.05; done; chrt -p $$; nice; exec sleep 1000";
+    let init = Init::start("precedence", &sh("a", script, ""));
+    init.until("two lines and a nice value", || {
+        (init.log("a").len() == 3).then_some(())
+    });
+    let log = init.log("a");
+    assert!(log[0].ends_with("policy: SCHED_OTHER"), "{log:?}");
+    assert_eq!(log[2], "0", "{log:?}");
     let policy = std::process::Command::new("chrt")
         .args(["-p", &init.pid().to_string()])
         .output()

@@ -67,14 +67,41 @@ pub fn exit_now(code: u8) -> ! {
     unsafe { libc::_exit(libc::c_int::from(code)) }
 }
 
-/// rt_sigaction(2) for each signal: sets its default action, so that a program does not inherit what its parent
-/// ignores; those too that the C library keeps for itself and its `signal` refuses.
+/// rt_sigaction(2) for each signal: which ones are ignored, as a set with signal 1 as its lowest bit; all other actions
+/// become the default at the next `exec` by themselves.
+pub fn ignored_signals() -> u64 {
+    let mut ignored = 0;
+    for signal in 1..=KERNEL_SIGNALS {
+        // The kernel's structure, which is smaller on every machine; its first word is the action.
+        let mut action = [0_u64; 8];
+        // SAFETY: the kernel reads no structure, and writes one to memory that outlives the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                std::ptr::null::<u64>(),
+                action.as_mut_ptr(),
+                size_of::<u64>(),
+            )
+        };
+        if result == 0 && action.first() == Some(&IGNORED) {
+            ignored |= 1 << (signal - 1);
+        }
+    }
+    ignored
+}
+
+/// asm-generic/signal-defs.h: `SIG_IGN`.
+const IGNORED: u64 = 1;
+
+/// rt_sigaction(2) for each signal of a set ([`ignored_signals`]): sets its default action, so that a program does not
+/// inherit what its parent ignores; those too that the C library keeps for itself and its `signal` refuses.
 ///
 /// Only for a process of a single thread that is about to become another program.
-pub fn reset_signal_actions() {
+pub fn reset_signal_actions(set: u64) {
     // The kernel's structure, which is smaller on every machine; all zero it is SIG_DFL without flags.
     let default = [0_u64; 8];
-    for signal in 1..=KERNEL_SIGNALS {
+    for signal in (1..=KERNEL_SIGNALS).filter(|signal| set & (1 << (signal - 1)) != 0) {
         // SAFETY: the kernel reads one structure from memory that outlives the call, and writes none. It refuses KILL
         // and STOP, which cannot be ignored.
         unsafe {
@@ -101,20 +128,39 @@ pub fn reset_signal_action(signal: i32) {
     }
 }
 
-/// sched_setscheduler(2): the lowest real-time priority (`SCHED_FIFO`, 1) for us and not for our children
-/// (`SCHED_RESET_ON_FORK`).
+/// sched_setscheduler(2): a real-time priority (`SCHED_FIFO`, from 1, the lowest) for the process `pid`, or for us where
+/// that is 0, and not for its children and threads (`SCHED_RESET_ON_FORK`).
 ///
 /// # Errors
-/// The errno: `EPERM` where we may not.
-pub fn take_real_time() -> io::Result<()> {
-    let parameters: libc::c_int = 1;
+/// The errno: `EPERM` where we may not, `ESRCH` if there is no such process.
+pub fn give_real_time(pid: u32, priority: u32) -> io::Result<()> {
+    schedule(pid, FIFO_FOR_ONE, priority)
+}
+
+/// sched_setscheduler(2): takes back what [`give_real_time`] gave; a process that chose another policy since keeps it.
+///
+/// # Errors
+/// The errno: `ESRCH` if there is no such process.
+pub fn take_real_time(pid: u32) -> io::Result<()> {
+    // SAFETY: the call takes one number.
+    let policy = unsafe { libc::syscall(libc::SYS_sched_getscheduler, pid) };
+    if policy == libc::c_long::from(FIFO_FOR_ONE) {
+        schedule(pid, libc::SCHED_OTHER, 0)
+    } else {
+        Ok(())
+    }
+}
+
+const FIFO_FOR_ONE: libc::c_int = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+
+fn schedule(pid: u32, policy: libc::c_int, priority: u32) -> io::Result<()> {
     // SAFETY: the kernel reads a structure of one integer, which outlives the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_sched_setscheduler,
-            0,
-            libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK,
-            &raw const parameters,
+            pid,
+            policy,
+            &raw const priority,
         )
     };
     if result == 0 {

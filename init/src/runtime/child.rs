@@ -58,6 +58,8 @@ pub struct Plan<'a> {
     pub tasks: Option<u32>,
     /// The nice value that init was found with, where it has to be set.
     pub nice: Option<i32>,
+    /// Signals that init ignores, or was found to ignore.
+    pub ignored_signals: u64,
     /// Whom it becomes; `None`: it stays what it is.
     pub become_user: Option<Credentials>,
     /// Its home, if it has one.
@@ -139,7 +141,7 @@ fn tell(plan: &Plan<'_>, kind: char, text: &str) {
 }
 
 fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
-    process::reset_signal_actions();
+    process::reset_signal_actions(plan.ignored_signals);
     tried("unblock signals", SigSet::all().thread_unblock())?;
     tried("make a session", setsid())?;
     if let Some(nice) = plan.nice {

@@ -123,7 +123,7 @@ fn shell(text: &str) -> Option<CString> {
 /// Never comes back but with the reason.
 fn become_shell(shell: &CString) -> io::Error {
     let run = || -> io::Result<()> {
-        process::reset_signal_actions();
+        process::reset_signal_actions(u64::MAX);
         SigSet::all().thread_unblock()?;
         setsid()?;
         // Without `O_NOCTTY`: the first terminal that the leader of a session opens becomes its own.

@@ -26,7 +26,7 @@ use super::notify_socket::NotifySocket;
 use super::options::{Mode, Options};
 use super::publish::{self, Facts};
 use super::queue::{Queue, Source};
-use super::start;
+use super::start::{self, Precedence};
 use crate::machine::button::Button;
 use crate::machine::page_line::PageLine;
 use crate::machine::watchdog::Watchdog;
@@ -55,7 +55,8 @@ pub struct Runtime {
     pub(super) groups: Option<cgroup::Root>,
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) open_files: Option<(u64, u64)>,
-    pub(super) nice: Option<i32>,
+    pub(super) precedence: Option<Precedence>,
+    pub(super) ignored_signals: u64,
     pub(super) null: OwnedFd,
     pub(super) kernel_log: Option<File>,
     pub(super) devices: Devices,
@@ -103,7 +104,8 @@ impl Runtime {
         queue.add(&signals, Source::Signals)?;
         let null = File::open(paths::DEV_NULL)?.into();
         let open_files = start::raise_open_files(options.mode);
-        let nice = start::take_precedence();
+        let ignored_signals = gokrazy_sys::process::ignored_signals();
+        let precedence = start::take_precedence();
         for folder in [paths::SERVICE_DIR, paths::NOTIFY_DIR] {
             if let Err(error) = publish::folder(&options.run_dir.join(folder), 0o755) {
                 journal.warn(format_args!(
@@ -141,7 +143,8 @@ impl Runtime {
             journal,
             groups,
             open_files,
-            nice,
+            precedence,
+            ignored_signals,
             null,
             signals,
         };
@@ -358,7 +361,17 @@ impl Runtime {
     }
 
     pub(super) fn feed(&mut self, index: usize, event: crate::supervise::phase::Event) {
-        let orders: Vec<Order> = self.registry.on(index, event, clock::boot());
+        self.feed_at(index, event, clock::boot());
+    }
+
+    /// What happened at `moment`.
+    pub(super) fn feed_at(
+        &mut self,
+        index: usize,
+        event: crate::supervise::phase::Event,
+        moment: Moment,
+    ) {
+        let orders: Vec<Order> = self.registry.on(index, event, moment);
         self.obey(orders);
     }
 }

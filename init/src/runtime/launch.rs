@@ -18,6 +18,7 @@ use super::fences::Fences;
 use super::identity;
 use super::log_link::{Output, Pipes};
 use super::options::Mode;
+use super::start::Precedence;
 use super::tree;
 use crate::service::{Role, Service, User};
 
@@ -55,8 +56,10 @@ pub struct Launch<'a> {
     pub open_files: Option<(u64, u64)>,
     /// Most tasks of its user, where no group limits its own.
     pub tasks: Option<u32>,
-    /// The nice value that init was found with, where it has to be set.
-    pub nice: Option<i32>,
+    /// The precedence of init itself, if it could take some.
+    pub precedence: Option<Precedence>,
+    /// Signals that init ignores, or was found to ignore.
+    pub ignored_signals: u64,
 }
 
 /// A process that is on its way.
@@ -81,6 +84,9 @@ impl Launch<'_> {
         let pid = self
             .spawn(&mut plan)
             .map_err(|error| format!("fork: {error}"))?;
+        if let Some(precedence) = self.precedence {
+            precedence.lend(pid);
+        }
         Ok(Launched {
             pid,
             report: reader,
@@ -126,7 +132,8 @@ impl Launch<'_> {
             join: None,
             open_files: self.open_files,
             process_limits: self.service.process_limits,
-            nice: self.nice,
+            nice: self.precedence.and_then(|precedence| precedence.nice),
+            ignored_signals: self.ignored_signals,
             tasks: self.tasks,
             become_user: self.credentials(),
             home: self.home().map(|path| Home {

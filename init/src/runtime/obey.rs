@@ -136,7 +136,8 @@ impl Runtime {
             group: slot.group.as_ref(),
             open_files: self.open_files,
             tasks: service.limits.tasks.filter(|_| slot.limits_user),
-            nice: self.nice,
+            precedence: self.precedence,
+            ignored_signals: self.ignored_signals,
         };
         let launched = launch.go()?;
         self.note_launch(index, launched)
@@ -330,6 +331,7 @@ impl Runtime {
                     .get(index)
                     .is_some_and(|slot| slot.start_error.is_some());
                 self.queue.remove(&report);
+                self.end_of_hurry(index);
                 if !failed {
                     self.feed(index, Event::Executed);
                 }
@@ -344,6 +346,14 @@ impl Runtime {
             }
             Err(Errno::EINTR | Errno::EAGAIN) => self.keep_report(index, report),
             Err(_) => self.queue.remove(&report),
+        }
+    }
+
+    /// The service's program goes at its own pace.
+    fn end_of_hurry(&self, index: usize) {
+        let main = self.slots.get(index).and_then(|slot| slot.main);
+        if let Some((precedence, main)) = self.precedence.zip(main) {
+            precedence.take_back(main);
         }
     }
 

@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::time::TimeSpec;
 
 /// What woke init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,26 +125,35 @@ impl Queue {
     /// Waits at most `limit` (`None`: for ever) and returns what happened.
     pub fn wait(&self, limit: Option<Duration>) -> Vec<Source> {
         let mut events = [EpollEvent::empty(); BATCH];
+        let timeout = match limit {
+            None => EpollTimeout::NONE,
+            Some(limit) => {
+                self.rest(limit);
+                EpollTimeout::ZERO
+            }
+        };
         // A signal that nobody blocks, or a fault that the next turn meets again: either is no event.
-        let count = self
-            .epoll
-            .wait(&mut events, timeout(limit))
-            .unwrap_or_default();
+        let count = self.epoll.wait(&mut events, timeout).unwrap_or_default();
         let happened = events.iter().take(count);
         happened
             .filter_map(|event| Source::decode(event.data()))
             .collect()
     }
+
+    /// Until something happens, or for that long: epoll itself counts in whole milliseconds, of which a restart's delay
+    /// has few to spare.
+    fn rest(&self, limit: Duration) {
+        if limit.is_zero() {
+            return;
+        }
+        let mut queue = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
+        // Whatever ends it, the caller looks what there is.
+        let _ = ppoll(&mut queue, Some(TimeSpec::from(limit.min(LONGEST))), None);
+    }
 }
 
-/// Whole milliseconds, rounded up, so that a deadline has passed when we wake.
-fn timeout(limit: Option<Duration>) -> EpollTimeout {
-    let Some(limit) = limit else {
-        return EpollTimeout::NONE;
-    };
-    let whole = limit.as_nanos().div_ceil(1_000_000);
-    EpollTimeout::try_from(whole.min(60_000_000)).unwrap_or(EpollTimeout::ZERO)
-}
+/// Longest wait at a time, well within what the kernel counts.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {

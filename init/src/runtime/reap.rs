@@ -5,15 +5,19 @@ use std::path::Path;
 use gokrazy_core::service_status::State;
 use gokrazy_sys::process::{self, ChildEnd};
 
+use super::clock;
 use super::event_loop::Runtime;
 use super::log_link::Origin;
 use super::tree::Tree;
+use crate::supervise::Moment;
 use crate::supervise::ending::Ending;
 use crate::supervise::phase::{Event, Phase, Rest};
 
 impl Runtime {
     /// Takes in all children that have ended.
     pub(super) fn reap(&mut self) {
+        // Delays count from here, whatever else there is to do.
+        let now = clock::boot();
         let mut mains = Vec::new();
         while let Some((pid, ending)) = next_end() {
             if let Some(index) = self.by_pid.remove(&pid) {
@@ -31,12 +35,12 @@ impl Runtime {
             }
         }
         for (index, ending) in mains {
-            self.on_main_exit(index, ending);
+            self.on_main_exit(index, ending, now);
         }
         self.look_after_rests();
     }
 
-    fn on_main_exit(&mut self, index: usize, ending: Ending) {
+    fn on_main_exit(&mut self, index: usize, ending: Ending, now: Moment) {
         // What the child had to say comes before how it ended, also where both are there at once.
         self.drain_report(index);
         let ending = self.true_ending(index, ending);
@@ -64,7 +68,7 @@ impl Runtime {
         }
         let is_news = self.is_unexpected(index, &ending);
         let words = ending.to_string();
-        self.feed(index, Event::Exited { ending, others });
+        self.feed_at(index, Event::Exited { ending, others }, now);
         self.log_end(index, &words, is_news);
     }
 

@@ -70,18 +70,45 @@ pub(super) fn raise_open_files(mode: Mode) -> Option<(u64, u64)> {
     Some((soft, hard))
 }
 
+/// Init's real-time priority: the lowest but one.
+const OURS: u32 = 2;
+
+/// Real-time priority of a process on its way to its service's program, while it is a part of init: below init, which
+/// takes it back and must get its turn for that.
+const LENT: u32 = 1;
+
+/// That init is served before others, and how they go on.
+#[derive(Debug, Clone, Copy)]
+pub struct Precedence {
+    /// The nice value that services get back, if it is not what the kernel gives them.
+    pub(super) nice: Option<i32>,
+}
+
+impl Precedence {
+    /// Lets a child of ours come to its program as fast as we would.
+    pub(super) fn lend(self, child: u32) {
+        // A start that takes its turn among services comes later, and no more.
+        let _ = process::give_real_time(child, LENT);
+    }
+
+    /// The child has become its program, which is served as others are.
+    pub(super) fn take_back(self, child: u32) {
+        // One that is gone by now has nothing to give back.
+        let _ = process::take_real_time(child);
+    }
+}
+
 /// Sees to it that init gets its turn on a machine whose services keep every processor busy: it has little to do, and
-/// the hardware watchdog, every restart and every end of a fork bomb wait for it. The lowest real-time priority yields
-/// to all that is really urgent.
-///
-/// Returns the nice value that services get back, if it is not what the kernel gives them.
-pub(super) fn take_precedence() -> Option<i32> {
+/// the hardware watchdog, every restart and every end of a fork bomb wait for it. A low real-time priority yields to all
+/// that is really urgent.
+pub(super) fn take_precedence() -> Option<Precedence> {
     // Whoever chose another policy for us, meant us to keep it.
     let nice = process::nice()?;
     // Not every container may.
-    process::take_real_time().ok()?;
+    process::give_real_time(0, OURS).ok()?;
     // The kernel starts children of a real-time process with none.
-    Some(nice).filter(|nice| *nice != 0)
+    let nice = Some(nice).filter(|nice| *nice != 0);
+    Some(Precedence { nice })
 }
 
 /// What init's environment says of init itself, or said to it of a run of its own: untrue of its services.
