@@ -261,7 +261,8 @@ fn a_console_that_nobody_reads_holds_nobody_up() {
 #[test]
 fn init_takes_precedence_and_hands_none_on() {
     // On its way to its program the service is served as init is, and init takes that back once it is there.
-    let script = "while chrt -p $$ | grep -q FIFO; do sleep 0.05; done; chrt -p $$; nice; exec sleep 1000";
+    let script =
+        "while chrt -p $$ | grep -q FIFO; do sleep 0.05; done; chrt -p $$; nice; exec sleep 1000";
     let init = Init::start("precedence", &sh("a", script, ""));
     init.until("two lines and a nice value", || {
         (init.log("a").len() == 3).then_some(())

@@ -7,8 +7,11 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
+
+use std::time::{Duration, Instant};
 
 use common::{Init, Setup, sh};
 use nix::sys::signal::Signal;
@@ -48,6 +51,82 @@ fn a_killed_logd_comes_back_and_loses_nothing() {
     for n in 0..700 {
         assert!(log.contains(&format!("line {n}")), "line {n} is lost");
     }
+}
+
+/// Prints numbered lines as fast as it can, and then how long it was held up at most, in milliseconds.
+const FLOOD: &str = "import os, time\n\
+     longest, number = 0, 0\n\
+     for turn in range(1000):\n\
+    \x20lines = b''.join(b'%d\\n' % (number + n) for n in range(200))\n\
+    \x20number += 200\n\
+    \x20before = time.monotonic()\n\
+    \x20while lines: lines = lines[os.write(1, lines):]\n\
+    \x20longest = max(longest, time.monotonic() - before)\n\
+     os.write(1, b'longest %d\\n' % (longest * 1000))\n\
+     time.sleep(1000)";
+
+#[test]
+fn a_logd_that_is_killed_in_a_flood_loses_no_more_than_it_had_in_hand() {
+    let services = format!(
+        "[[service]]\nname = 'a'\nuser = 'root'\nlog-max = '32M'\ncommand = ['python3', '-c', '''{FLOOD}''']\n"
+    );
+    let init = Init::start("logd-flood", &services);
+    init.until("the flood to begin", || {
+        (!init.log("a").is_empty()).then_some(())
+    });
+    let mut kills = 0;
+    let mut away = Duration::ZERO;
+    while !has_ended(&init) && kills < 20 {
+        let old = init.status("logd")["pid"].as_i64().unwrap();
+        let killed = Instant::now();
+        init.ctl_ok(&["signal", "logd", "KILL"]);
+        init.until("a new logd", || {
+            let pid = init.status("logd")["pid"].as_i64();
+            pid.filter(|pid| *pid != old)
+        });
+        away = away.max(killed.elapsed());
+        kills += 1;
+    }
+    init.until("the end of the flood", || has_ended(&init).then_some(()));
+    let log = init.log("a");
+    let numbers: HashSet<u32> = log.iter().filter_map(|line| line.parse().ok()).collect();
+    // What a logd had read and not written yet: a pipe's worth at most.
+    let lost = (0..200_000)
+        .filter(|number| !numbers.contains(number))
+        .count();
+    assert!(
+        lost * 6 <= kills * 65_536,
+        "{lost} lines are lost by {kills} kills"
+    );
+    let longest = log.iter().find_map(|line| line.strip_prefix("longest "));
+    let longest = Duration::from_millis(longest.unwrap().parse().unwrap());
+    // Nobody was held up for longer than no logd was there, but for the machine's own load.
+    assert!(
+        longest <= away + Duration::from_secs(5),
+        "{longest:?}, {away:?}"
+    );
+}
+
+fn has_ended(init: &Init) -> bool {
+    let newest = init.ctl(&["logs", "a", "--json", "--lines", "3"]);
+    String::from_utf8_lossy(&newest.stdout).contains("longest")
+}
+
+#[test]
+fn last_lines_without_an_end_stay_apart_however_fast_the_next_run_comes() {
+    let script = "printf 'part %s' $$; exit 1";
+    let more = "restart-delay = '1ms'\nrestart-delay-max = '1ms'";
+    let init = Init::start("parts", &sh("a", script, more));
+    init.until("thirty runs", || {
+        (init.status("a")["restarts"].as_u64() > Some(30)).then_some(())
+    });
+    init.ctl_ok(&["stop", "a"]);
+    init.until("their lines", || (init.log("a").len() > 30).then_some(()));
+    let log = init.log("a");
+    assert!(
+        log.iter().all(|line| line.matches("part").count() == 1),
+        "{log:?}"
+    );
 }
 
 #[test]

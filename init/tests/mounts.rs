@@ -98,6 +98,8 @@ fn a_disk_that_comes_later_is_mounted_and_nothing_was_written_underneath() {
         + &sh("patient", waits, "wait-for = ['mount:/mnt/disk']");
     let init = start("mount-late", &tables);
     init.until_logged("early", "guarded");
+    let said = || init.ctl_ok(&["mounts", "--json"]);
+    assert!(said().contains("\"state\":\"waiting\""), "{}", said());
     assert_eq!(init.status("patient")["waiting_for"][0], "mount:/mnt/disk");
     init.until("its absence to be told", || {
         init.console()
@@ -109,6 +111,9 @@ fn a_disk_that_comes_later_is_mounted_and_nothing_was_written_underneath() {
     });
     disk.plug_in();
     init.until_logged("patient", "wrote");
+    let mounted = format!("\"device\":\"/dev/{}\"", disk.name());
+    assert!(said().contains(&mounted), "{}", said());
+    assert!(init.ctl_ok(&["status"]).contains("/mnt/disk (LABEL="));
     assert!(inside(&init, "/mnt/disk/y").exists() && !inside(&init, "/mnt/disk/x").exists());
     let table = fs::read_to_string(format!("/proc/{}/mountinfo", init.pid())).unwrap();
     let line = table

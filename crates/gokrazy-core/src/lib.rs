@@ -52,6 +52,7 @@ pub mod model;
 pub mod module_crew;
 pub mod module_loader;
 pub mod modules;
+pub mod mount_status;
 pub mod paths;
 pub mod regular_file;
 pub mod sbom;

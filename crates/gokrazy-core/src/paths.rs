@@ -11,6 +11,9 @@ pub const BOOT_INFO: &str = "boot";
 /// Folder below [`RUN`]: one [`crate::service_status::ServiceStatus`] per service. Writer: init.
 pub const SERVICE_DIR: &str = "service";
 
+/// Folder below [`RUN`]: one [`crate::mount_status::MountStatus`] per `[[mount]]` table, in their order. Writer: init.
+pub const MOUNT_DIR: &str = "mount";
+
 /// Folder below [`RUN`]: one socket per service that says what it does (`sd_notify(3)`). Listener: init.
 pub const NOTIFY_DIR: &str = "notify";
 

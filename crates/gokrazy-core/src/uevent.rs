@@ -33,6 +33,13 @@ pub struct Uevent {
     pub modalias: Option<String>,
 }
 
+impl Uevent {
+    /// Whether it stands for announcements that were lost: any device may have come or gone.
+    pub fn is_loss(&self) -> bool {
+        self.action.is_empty()
+    }
+}
+
 /// What the socket brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Announcement {

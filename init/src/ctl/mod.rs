@@ -62,6 +62,8 @@ enum Verb {
         /// The service; all if absent.
         name: Option<String>,
     },
+    /// Show which disks of `[[mount]]` tables are mounted.
+    Mounts,
     /// Start a service and wait until it is ready.
     Start(Target),
     /// Stop a service and everything it started, and wait until they are gone.
@@ -195,6 +197,7 @@ impl std::error::Error for CtlError {}
 pub fn run(args: &CtlArgs) -> Result<(), CtlError> {
     match &args.verb {
         Verb::Status { name } => status(args, name.as_deref()),
+        Verb::Mounts => mounts(args),
         Verb::Start(target) => ask_and_wait(args, target, |name| Request::Start { name }, is_up),
         Verb::Restart(target) => {
             ask_and_wait(args, target, |name| Request::Restart { name }, is_up)
@@ -256,7 +259,14 @@ fn status(args: &CtlArgs, name: Option<&str>) -> Result<(), CtlError> {
     match name {
         None => {
             let all = states::all(&args.run_dir)?;
-            print(|out| show::all(out, &all, args.json))
+            let mounts = states::mounts(&args.run_dir);
+            print(|out| {
+                show::all(out, &all, args.json)?;
+                match args.json {
+                    true => Ok(()),
+                    false => show::mounts(out, &mounts, false),
+                }
+            })
         }
         Some(name) => {
             named(name)?;
@@ -264,6 +274,12 @@ fn status(args: &CtlArgs, name: Option<&str>) -> Result<(), CtlError> {
             print(|out| show::one(out, &status, args.json))
         }
     }
+}
+
+fn mounts(args: &CtlArgs) -> Result<(), CtlError> {
+    client::connect(&args.run_dir)?;
+    let mounts = states::mounts(&args.run_dir);
+    print(|out| show::mounts(out, &mounts, args.json))
 }
 
 /// Whoever reads us may have seen enough before the end; a full disk is told.

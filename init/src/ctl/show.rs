@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use gokrazy_core::log_record::Record;
+use gokrazy_core::mount_status::MountStatus;
 use gokrazy_core::service_status::{Change, ServiceStatus};
 use serde_json::{Value, json};
 
@@ -26,6 +27,38 @@ pub fn all(out: &mut impl Write, statuses: &[ServiceStatus], as_json: bool) -> i
         writeln!(out, "{:width$}  {}", status.name, line(status))?;
     }
     Ok(())
+}
+
+/// Shows all mounts.
+///
+/// # Errors
+/// The errno of writing.
+pub fn mounts(out: &mut impl Write, mounts: &[MountStatus], as_json: bool) -> io::Result<()> {
+    if as_json {
+        return writeln!(out, "{}", Value::from_iter(mounts.iter().map(mount)));
+    }
+    for one in mounts {
+        let (target, source, state) = (one.target.display(), &one.source, one.state);
+        write!(out, "{target} ({source})  {state}")?;
+        if let Some(device) = &one.device {
+            write!(out, ", {}", device.display())?;
+        }
+        if let Some(why) = &one.why {
+            write!(out, ": {why}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn mount(mount: &MountStatus) -> Value {
+    json!({
+        "target": mount.target.display().to_string(),
+        "source": mount.source,
+        "state": mount.state.as_str(),
+        "device": mount.device.as_ref().map(|path| path.display().to_string()),
+        "why": mount.why,
+    })
 }
 
 /// Shows one service.

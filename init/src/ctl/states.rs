@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use gokrazy_core::control::Refusal;
+use gokrazy_core::mount_status::MountStatus;
 use gokrazy_core::paths;
 use gokrazy_core::service_status::ServiceStatus;
 
@@ -60,6 +61,21 @@ pub fn all(run_dir: &Path) -> Result<Vec<ServiceStatus>, CtlError> {
         .iter()
         .filter_map(|name| one(run_dir, name).ok())
         .collect())
+}
+
+/// The states of all mounts, in the order of their tables; one whose file cannot be read is left out.
+pub fn mounts(run_dir: &Path) -> Vec<MountStatus> {
+    let folder = run_dir.join(paths::MOUNT_DIR);
+    let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let mut numbers: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    let read = |number: &u32| fs::read_to_string(folder.join(number.to_string())).ok();
+    let texts = numbers.iter().filter_map(read);
+    texts
+        .filter_map(|text| MountStatus::parse(&text).ok())
+        .collect()
 }
 
 /// Waits until the service has settled, at most `limit`.

@@ -1,6 +1,7 @@
 //! Bytes of a stream to records: one for each line, longer ones split; pure.
 
 use std::io::BufRead;
+use std::rc::Rc;
 
 use gokrazy_core::log_record::{Stream, Times, prefix};
 
@@ -16,6 +17,8 @@ pub struct Lines {
     stream: Stream,
     /// A line whose end has not come yet.
     open: Vec<u8>,
+    /// What stands behind all that a run has printed, where init tells runs apart.
+    mark: Option<Rc<str>>,
     /// Priority of the line of which parts have been written already.
     split: Option<u8>,
     /// The beginning of the last record, and what it was made from: under a flood it is the next one's too.
@@ -24,7 +27,7 @@ pub struct Lines {
 
 impl Lines {
     /// A stream of which nothing has been read.
-    pub fn new(stream: Stream) -> Self {
+    pub fn new(stream: Stream, mark: Option<Rc<str>>) -> Self {
         let never = Times {
             boot_us: u64::MAX,
             wall_ms: 0,
@@ -32,6 +35,7 @@ impl Lines {
         Self {
             stream,
             open: Vec::new(),
+            mark,
             split: None,
             prefix: (never, false, 0, String::new()),
         }
@@ -55,30 +59,57 @@ impl Lines {
         }
     }
 
-    /// A line that ends here.
+    /// A line that ends here, or a run that does.
     fn line(&mut self, end: &[u8], times: Times, put: &mut impl FnMut(&[u8], &[u8])) {
         if self.open.is_empty() && end.len() <= LINE_MAX {
-            self.put(end, false, times, put);
+            self.last_part(end, times, put);
         } else {
             self.part(end, times, put);
             let open = std::mem::take(&mut self.open);
-            self.put(&open, false, times, put);
+            self.last_part(&open, times, put);
         }
         self.split = None;
     }
 
-    /// A piece of a line that goes on.
+    fn last_part(&mut self, text: &[u8], times: Times, put: &mut impl FnMut(&[u8], &[u8])) {
+        let mut rest = text;
+        if let Some(left) = self.without_mark(text) {
+            if left.is_empty() && self.split.is_none() {
+                return;
+            }
+            rest = left;
+        }
+        // Room was kept for a mark that did not come.
+        if let Some((first, more)) = rest
+            .split_at_checked(LINE_MAX)
+            .filter(|(_, more)| !more.is_empty())
+        {
+            self.put(first, true, times, put);
+            rest = more;
+        }
+        self.put(rest, false, times, put);
+    }
+
+    /// What a run left without a line break, where the mark of its end stands behind it.
+    fn without_mark<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
+        let mark = self.mark.as_deref()?;
+        text.strip_suffix(mark.as_bytes())
+    }
+
+    /// A piece of a line that goes on; as much as a mark takes is kept back, lest it be split.
     fn part(&mut self, piece: &[u8], times: Times, put: &mut impl FnMut(&[u8], &[u8])) {
+        let most = LINE_MAX.saturating_add(self.mark.as_ref().map_or(0, |mark| mark.len()));
         let mut rest = piece;
         loop {
-            let room = LINE_MAX.saturating_sub(self.open.len());
+            let room = most.saturating_sub(self.open.len());
             if rest.len() <= room {
                 self.open.extend_from_slice(rest);
                 return;
             }
             let (now, later) = rest.split_at(room);
             self.open.extend_from_slice(now);
-            let open = std::mem::take(&mut self.open);
+            let kept = self.open.split_off(LINE_MAX);
+            let open = std::mem::replace(&mut self.open, kept);
             self.put(&open, true, times, put);
             rest = later;
         }
@@ -134,7 +165,7 @@ mod tests {
     const PREFIX: &str = "1.000000 1970-01-01T00:00:00.000Z ";
 
     fn records(chunks: &[&[u8]]) -> Vec<String> {
-        let mut lines = Lines::new(Stream::Out);
+        let mut lines = Lines::new(Stream::Out, Some("[end]".into()));
         let mut records = Vec::new();
         let mut put = |beginning: &[u8], text: &[u8]| {
             records.push(String::from_utf8_lossy(&[beginning, text].concat()).into_owned());
@@ -157,6 +188,33 @@ mod tests {
         check(&[b"a\nb\n"], &["out 6 a", "out 6 b"]);
         check(&[b"a", b"b", b"\n\nc"], &["out 6 ab", "out 6 ", "out 6 c"]);
         check(&[b""], &[]);
+    }
+
+    #[test]
+    fn runs_stay_apart_though_the_last_line_has_no_end() {
+        check(
+            &[b"a[end]\nb\n[end]\n[end]\nc"],
+            &["out 6 a", "out 6 b", "out 6 c"],
+        );
+        check(&[b"<3>a[e", b"nd", b"]\n\n[end]\n"], &["out 3 a", "out 6 "]);
+        check(&[b"[end] \n"], &["out 6 [end] "]);
+        // Wherever a long line is split, the mark is not.
+        for length in LINE_MAX - 6..LINE_MAX + 7 {
+            let text = "x".repeat(length);
+            let got = records(&[text.as_bytes(), b"[end]\nnext\n"]);
+            let parts: Vec<&str> = got.iter().map(|record| &record[PREFIX.len()..]).collect();
+            let whole = match text.split_at_checked(LINE_MAX) {
+                Some((first, more)) if !more.is_empty() => {
+                    vec![format!("out+ 6 {first}"), format!("out 6 {more}")]
+                }
+                _ => vec![format!("out 6 {text}")],
+            };
+            assert_eq!(
+                parts,
+                [whole, vec!["out 6 next".to_owned()]].concat(),
+                "{length}"
+            );
+        }
     }
 
     #[test]
@@ -184,7 +242,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_back_is_bounded() {
-        let mut lines = Lines::new(Stream::Err);
+        let mut lines = Lines::new(Stream::Err, None);
         for _ in 0..100 {
             lines.feed(&[b'x'; 4096], TIMES, &mut |_, _| {});
             assert!(lines.open.len() <= LINE_MAX);
@@ -193,7 +251,7 @@ mod tests {
 
     #[test]
     fn binary_output_is_kept_byte_for_byte() {
-        let mut lines = Lines::new(Stream::Out);
+        let mut lines = Lines::new(Stream::Out, None);
         let bytes: Vec<u8> = (0..=255).filter(|byte| *byte != b'\n').collect();
         let mut got = Vec::new();
         lines.feed(&bytes, TIMES, &mut |_, text| got.extend_from_slice(text));

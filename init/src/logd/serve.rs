@@ -76,6 +76,8 @@ pub struct Server {
     /// By names that inputs and logs share.
     keepers: HashMap<Rc<str>, Keeper>,
     next: u64,
+    /// What init puts behind a run's output.
+    mark: Option<Rc<str>>,
     buffer: Vec<u8>,
 }
 
@@ -110,6 +112,7 @@ impl Server {
             inputs: HashMap::new(),
             keepers: HashMap::new(),
             next: FIRST_INPUT,
+            mark: None,
             buffer: vec![0; CHUNK],
         })
     }
@@ -140,7 +143,7 @@ impl Server {
         };
         let input = Input {
             fd,
-            lines: Lines::new(stream),
+            lines: Lines::new(stream, self.mark.clone()),
             is_kernel: stream == Stream::Kernel,
             name,
         };
@@ -230,6 +233,9 @@ impl Server {
         if document.get("ended").is_some() {
             self.finish(name);
             return;
+        }
+        if self.mark.as_deref() != document.get("mark") {
+            self.mark = document.get("mark").map(Into::into);
         }
         let bytes = |key| document.optional_as(key).ok().flatten().unwrap_or(0);
         let limits = (bytes("volatile"), bytes("persistent"));

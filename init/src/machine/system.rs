@@ -1,5 +1,6 @@
 //! Our own daemons on a device, each with no more than it needs; pure.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use gokrazy_core::{paths, users};
@@ -15,20 +16,30 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
 /// Our daemons: entropy first, since keys may be made by anything that starts later.
 pub fn services() -> Vec<Service> {
-    let http_socket = format!("{}/{}/{}", paths::RUN, paths::WEB_DIR, paths::WEB_SOCKET);
+    let web_dir = format!("{}/{}", paths::RUN, paths::WEB_DIR);
+    let http_socket = format!("{web_dir}/{}", paths::WEB_SOCKET);
     vec![
-        daemon("randomd", 0, &["sys-admin"]),
-        publisher(daemon(
-            "dhcp",
-            users::DHCP.id,
-            &["net-admin", "net-raw", "net-bind-service"],
+        writing(&[paths::PERM_RANDOM], daemon("randomd", 0, &["sys-admin"])),
+        publisher(writing(
+            &[paths::RUN, paths::PERM_DHCP],
+            daemon(
+                "dhcp",
+                users::DHCP.id,
+                &["net-admin", "net-raw", "net-bind-service"],
+            ),
         )),
-        publisher(daemon("ntp", users::NTP.id, &["sys-time"])),
+        publisher(writing(
+            &[paths::RUN, paths::PERM_NTP],
+            daemon("ntp", users::NTP.id, &["sys-time"]),
+        )),
         Service {
             critical: true,
             role: Role::Networked,
             ..with_arguments(
-                daemon("web", users::WEB.id, &["net-bind-service"]),
+                writing(
+                    &[&web_dir],
+                    daemon("web", users::WEB.id, &["net-bind-service"]),
+                ),
                 &["--http-socket", &http_socket],
             )
         },
@@ -44,6 +55,14 @@ pub fn forwarder(target: &Target) -> Service {
         groups: vec![users::WEB.id],
         role: Role::Networked,
         ..daemon(users::SYSLOG.name, users::SYSLOG.id, &[])
+    }
+}
+
+/// One that writes there, and nowhere else but to devices, `/proc` and `/tmp`.
+fn writing(places: &[&str], service: Service) -> Service {
+    Service {
+        writable: places.iter().map(PathBuf::from).collect(),
+        ..service
     }
 }
 
@@ -76,6 +95,7 @@ fn daemon(name: &str, user: u32, needs: &[&str]) -> Service {
             no_new_privileges: Some(true),
             // What a capability is for stays allowed: ntp sets the clock.
             seccomp: Some(true),
+            landlock: Some(true),
             ..Isolation::default()
         },
         role: Role::System,
@@ -127,6 +147,12 @@ mod tests {
         for service in services() {
             let fences = Fences::of(&service, Mode::Machine, None, &service.command[0]);
             assert!(fences.no_new_privileges, "{}", service.name);
+            let places = fences.landlock.unwrap();
+            assert!(
+                !places.iter().any(|place| paths::PERM == place),
+                "{}",
+                service.name
+            );
             let refused = |call| fences.refused.contains(&call);
             assert!(
                 refused(libc::SYS_reboot) && refused(libc::SYS_finit_module),

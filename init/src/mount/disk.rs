@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use gokrazy_core::mount_status::State;
+
 use crate::supervise::Moment;
 
 /// Disks of a machine that starts come in a burst; one look afterwards is enough.
@@ -158,6 +160,25 @@ impl Disk {
 
     fn absent(&self, now: Moment) -> Phase {
         Phase::Absent((self.arrivals == Arrivals::Silent).then(|| now.saturating_add(LOOK_AGAIN)))
+    }
+
+    /// The name of its node below `/dev`, if it is mounted.
+    pub fn node(&self) -> Option<&str> {
+        match &self.phase {
+            Phase::Mounted(node) => Some(node),
+            Phase::Absent(_) | Phase::Trying { .. } | Phase::Refused(_) => None,
+        }
+    }
+
+    /// How it is, as it is published, and why if it was refused.
+    pub fn state(&self) -> (State, Option<&str>) {
+        match (&self.phase, self.failures) {
+            (Phase::Mounted(_), _) => (State::Mounted, None),
+            (Phase::Absent(_) | Phase::Trying { .. }, 0) => (State::Waiting, None),
+            (Phase::Absent(_) | Phase::Trying { .. } | Phase::Refused(_), _) => {
+                (State::Refused, self.said.as_deref())
+            }
+        }
     }
 
     /// Whether it is mounted.

@@ -4,12 +4,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use gokrazy_core::paths;
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::service::Limits;
 
@@ -17,6 +19,8 @@ use crate::service::Limits;
 #[derive(Debug)]
 pub struct Root {
     folder: PathBuf,
+    /// Tells other inits that this folder is somebody's; goes with this process.
+    _held: Option<Flock<File>>,
 }
 
 /// The group of one service.
@@ -28,6 +32,12 @@ pub struct Group {
 
 /// Controllers that our limits need.
 const WANTED: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// How the folders of all inits' services begin.
+const PREFIX: &str = "gokrazy-";
+
+/// So often a folder is made that another init takes for a dead one's.
+const TRIES: u32 = 5;
 
 /// So often what was killed is looked for: it may be in the kernel's hands for an instant.
 const LOOKS: u32 = 100;
@@ -43,13 +53,12 @@ impl Root {
     pub fn open(run_dir: &Path) -> Result<Self, String> {
         let (parent, folder) = folders(run_dir)?;
         sweep(&folder);
-        match fs::create_dir(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(format!("{}: {error}", folder.display()));
-            }
-            Ok(()) | Err(_) => {}
-        }
-        let root = Self { folder };
+        let held = make_and_hold(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
+        sweep_of_the_dead(&parent, &folder);
+        let root = Self {
+            folder,
+            _held: held,
+        };
         root.enable(&parent);
         Ok(root)
     }
@@ -124,8 +133,46 @@ fn folders(run_dir: &Path) -> Result<(PathBuf, PathBuf), String> {
     let own = read(Path::new(paths::PROC_SELF_CGROUP))?;
     let parent = place(&mounts, &own).ok_or("no cgroup2 is mounted")?;
     let run = fs::metadata(run_dir).map_err(|error| format!("{}: {error}", run_dir.display()))?;
-    let folder = parent.join(format!("gokrazy-{:x}-{:x}", run.dev(), run.ino()));
+    let folder = parent.join(format!("{PREFIX}{:x}-{:x}", run.dev(), run.ino()));
     Ok((parent, folder))
+}
+
+/// Makes the folder and marks it as somebody's (`flock(2)`).
+///
+/// Another init that takes it for a dead one's may remove it in between; then it is made again.
+fn make_and_hold(folder: &Path) -> io::Result<Option<Flock<File>>> {
+    for _ in 0..TRIES {
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let held = hold(folder);
+        if held.is_some() && folder.exists() {
+            return Ok(held);
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+    // One that cannot be marked serves all the same.
+    Ok(None)
+}
+
+fn hold(folder: &Path) -> Option<Flock<File>> {
+    let file = File::open(folder).ok()?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
+}
+
+/// Removes the empty groups of other run folders' inits that were killed: nobody else comes by.
+fn sweep_of_the_dead(parent: &Path, own: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_an_inits = entry.file_name().as_bytes().starts_with(PREFIX.as_bytes());
+        let path = entry.path();
+        if !is_an_inits || path == own {
+            continue;
+        }
+        if let Some(_held) = hold(&path) {
+            sweep(&path);
+        }
+    }
 }
 
 /// Removes the empty groups of an earlier run.
@@ -265,6 +312,27 @@ fn put(path: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_of_dead_inits_are_removed_and_no_others() {
+        let parent = std::env::temp_dir().join(format!("in-sweep-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&parent);
+        for name in ["gokrazy-dead/a", "gokrazy-lives/a", "gokrazy-own", "system"] {
+            fs::create_dir_all(parent.join(name)).unwrap();
+        }
+        let held = hold(&parent.join("gokrazy-lives"));
+        sweep_of_the_dead(&parent, &parent.join("gokrazy-own"));
+        let left = |name: &str| parent.join(name).exists();
+        assert!(held.is_some() && left("gokrazy-lives/a"));
+        assert!(left("gokrazy-own") && left("system") && !left("gokrazy-dead"));
+        drop(held);
+        assert!(
+            make_and_hold(&parent.join("gokrazy-new"))
+                .unwrap()
+                .is_some()
+        );
+        fs::remove_dir_all(parent).unwrap();
+    }
 
     #[test]
     fn our_group_is_found_in_every_kind_of_mount() {

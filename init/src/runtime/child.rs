@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, lchown};
 use std::path::{Path, PathBuf};
 
 use gokrazy_core::paths;
@@ -64,6 +64,10 @@ pub struct Plan<'a> {
     pub become_user: Option<Credentials>,
     /// Its home, if it has one.
     pub home: Option<Home>,
+    /// Folders that are to be its own, and its user: made where they are absent.
+    pub own_folders: Option<(&'a [PathBuf], u32)>,
+    /// Whether those that cannot be are told, once in its life.
+    pub tells: bool,
     /// Where it starts instead.
     pub directory: Option<PathBuf>,
     /// Fences around it.
@@ -167,6 +171,15 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
     }
     limit_process(plan);
     let home = plan.home.as_ref().filter(|home| make_home(home).is_ok());
+    if let Some((folders, owner)) = plan.own_folders {
+        for path in folders {
+            if let Err(why) = make_own(path, owner)
+                && plan.tells
+            {
+                tell(plan, 'W', &format!("writable {}: {why}", path.display()));
+            }
+        }
+    }
     if let Err((fence, error)) = plan.fences.raise_view() {
         tell(plan, 'U', &format!("{fence} ({error})"));
     }
@@ -257,6 +270,36 @@ fn make_home(home: &Home) -> io::Result<()> {
     }
 }
 
+/// Makes a folder of the service's user; what is there belongs to whom it belongs, for another service may share it.
+///
+/// # Errors
+/// Why the service may not be able to write there, for people.
+fn make_own(path: &Path, owner: u32) -> Result<(), String> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.uid() == owner => Ok(()),
+        Ok(there) => Err(format!(
+            "it belongs to user {} and stays so: see that user {owner} may write to it",
+            there.uid()
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_folder(path, owner).map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn make_folder(path: &Path, owner: u32) -> io::Result<()> {
+    if let Some(above) = path.parent() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(above)?;
+    }
+    fs::DirBuilder::new().mode(0o755).create(path)?;
+    // Of the entry itself: who may write above may have put a link in its place by now.
+    lchown(path, Some(owner), Some(owner))
+}
+
 fn own(home: &Home) -> io::Result<()> {
     fs::set_permissions(&home.path, fs::Permissions::from_mode(0o700))?;
     chown(&home.path, Some(home.owner), Some(home.owner))
@@ -292,4 +335,30 @@ fn become_user(credentials: &Credentials) -> Result<(), Failure> {
         capability::raise_ambient(number).map_err(failed("hand capabilities on"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writable_folder_is_made_and_a_strangers_left_alone() {
+        let top = std::env::temp_dir().join(format!("in-writable-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&top);
+        fs::create_dir(&top).unwrap();
+        let own = top.join("a/b");
+        assert_eq!(make_own(&own, 12_345), Ok(()));
+        let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
+        assert_eq!((owner(&own), owner(&top.join("a"))), (12_345, 0));
+        assert_eq!(make_own(&own, 12_345), Ok(()), "it is its own already");
+        let told = make_own(&own, 23_456).unwrap_err();
+        assert!(told.starts_with("it belongs to user 12345"), "{told}");
+        assert_eq!(owner(&own), 12_345);
+        // A link may lead anywhere.
+        let link = top.join("link");
+        std::os::unix::fs::symlink("/etc", &link).unwrap();
+        assert!(make_own(&link, 23_456).is_err());
+        assert_eq!((owner(&link), owner(Path::new("/etc"))), (0, 0));
+        fs::remove_dir_all(top).unwrap();
+    }
 }

@@ -8,6 +8,7 @@ use gokrazy_core::atomic::{self, Durability};
 use gokrazy_core::control::End;
 use gokrazy_core::hotplug::Hotplug;
 use gokrazy_core::kmsg::{self, Priority};
+use gokrazy_core::uevent::Uevent;
 use gokrazy_core::{ifaddr, paths, regular_file};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
@@ -181,7 +182,8 @@ impl Runtime {
         }
         self.on_disks(&events);
         let is_machine = self.options.mode == Mode::Machine;
-        if is_machine && events.iter().any(|event| event.subsystem == "input") {
+        let concerns = |event: &Uevent| event.is_loss() || event.subsystem == "input";
+        if is_machine && events.iter().any(concerns) {
             self.look_for_buttons();
         }
     }

@@ -123,7 +123,7 @@ impl Runtime {
             registry: Registry::new(services, now),
             slots: Vec::new(),
             by_pid: HashMap::new(),
-            log_link: LogLink::default(),
+            log_link: LogLink::new(now),
             conditions: Conditions::default(),
             identities: Identities::open(&options.home_dir),
             environment: start::environment(),

@@ -43,6 +43,10 @@ pub fn service(options: &Options, log_dir: &Path) -> Service {
     service.role = Role::LogKeeper;
     service.isolation.no_new_privileges = Some(true);
     service.isolation.seccomp = Some(true);
+    if options.mode == Mode::Machine {
+        service.isolation.landlock = Some(true);
+        service.writable = vec![log_dir.to_owned(), paths::PERM_LOG.into()];
+    }
     service
 }
 

@@ -140,6 +140,8 @@ impl Launch<'_> {
                 path,
                 owner: self.uid,
             }),
+            own_folders: self.own_folders(),
+            tells: self.first,
             directory: self.service.working_directory.clone(),
             fences: Fences::of(self.service, self.mode, self.home().as_deref(), program),
         })
@@ -198,6 +200,12 @@ impl Launch<'_> {
     fn home(&self) -> Option<PathBuf> {
         let application = self.service.role == Role::Application;
         application.then(|| self.home_dir.join(&self.service.name))
+    }
+
+    /// On a device nobody else would make them; elsewhere whoever made the container decides who owns what.
+    fn own_folders(&self) -> Option<(&[PathBuf], u32)> {
+        let ours = self.mode == Mode::Machine && self.service.role == Role::Application;
+        ours.then_some((self.service.writable.as_slice(), self.uid))
     }
 
     /// As gokrazy builds it: init's own, the table's, what we tell, and defaults for what is not there.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use gokrazy_core::keyvalue::Document;
@@ -11,9 +12,10 @@ use gokrazy_core::paths;
 use gokrazy_sys::passing;
 use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::unistd::pipe2;
+use nix::unistd::{pipe2, write};
 
 use crate::service::LogLimits;
+use crate::supervise::Moment;
 
 /// Both ends of the pipes of one service.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ impl Pipe {
         let both = File::options()
             .read(true)
             .write(true)
+            // Neither we nor the log keeper wait for it; the service opens its own.
+            .custom_flags(OFlag::O_NONBLOCK.bits())
             .open(Path::new(paths::PROC_SELF_FD).join(reader.as_raw_fd().to_string()));
         Ok(match both {
             Ok(both) => Self {
@@ -77,7 +81,23 @@ impl Pipe {
     }
 }
 
+impl Pipe {
+    /// Writes behind all that was written; says whether there was room, and we could write without waiting.
+    fn mark(&self, line: &str) -> bool {
+        // No longer than `PIPE_BUF`, so that it is written whole or not at all.
+        self.writer.is_none() && write(&self.reader, line.as_bytes()).is_ok()
+    }
+}
+
 impl Pipes {
+    /// Marks that a run is over, so that a last line without an end stays apart from the next run's first; says whether
+    /// both pipes took the mark.
+    pub fn end_run(&self, mark: &str) -> bool {
+        let line = format!("{mark}\n");
+        let marked = [&self.out, &self.err].map(|pipe| pipe.mark(&line));
+        !marked.contains(&false)
+    }
+
     /// New pipes.
     ///
     /// # Errors
@@ -104,13 +124,29 @@ pub enum Origin {
 }
 
 /// The connection to logd, and what it has not been handed yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LogLink {
+    /// What stands in a pipe where a run is over.
+    mark: String,
     socket: Option<OwnedFd>,
     pending: VecDeque<Origin>,
 }
 
 impl LogLink {
+    /// No connection yet; `now` makes the mark between runs one that no service prints.
+    pub fn new(now: Moment) -> Self {
+        Self {
+            mark: format!("[gokrazy: end of run {:016x}]", now.as_nanos()),
+            socket: None,
+            pending: VecDeque::new(),
+        }
+    }
+
+    /// What stands in a pipe where a run is over.
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
     /// Makes the connection anew for a logd that is about to start, which has to be handed everything; returns its end.
     ///
     /// # Errors
@@ -173,6 +209,7 @@ impl LogLink {
             .set("name", name)
             .set("volatile", limits.volatile)
             .set("persistent", limits.persistent)
+            .set("mark", &self.mark)
             .render();
         passing::send(socket, message.as_bytes(), ends)
     }

@@ -5,7 +5,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use gokrazy_core::atomic::{self, Durability};
 use gokrazy_core::hotplug::Hotplug;
+use gokrazy_core::mount_status::MountStatus;
 use gokrazy_core::paths;
 use gokrazy_core::uevent::Uevent;
 use nix::fcntl::OFlag;
@@ -13,9 +15,12 @@ use nix::unistd::{pipe2, read, write};
 
 use super::clock;
 use super::event_loop::Runtime;
+use super::options::Mode;
+use super::publish;
 use crate::mount::child;
 use crate::mount::disk::{Arrivals, Attempt, Disk, Outcome};
 use crate::mount::{Mount, points};
+use crate::service::table::PlacedMount;
 use crate::supervise::Moment;
 
 /// Longest report of a child, in bytes; a pipe takes it whole (`PIPE_BUF`).
@@ -27,6 +32,22 @@ pub(super) struct Watched {
     mount: Mount,
     disk: Disk,
     child: Option<(u32, OwnedFd)>,
+}
+
+impl Watched {
+    fn status(&self) -> MountStatus {
+        let (state, why) = self.disk.state();
+        MountStatus {
+            target: self.mount.target.clone(),
+            source: self.mount.source.to_string(),
+            state,
+            device: self
+                .disk
+                .node()
+                .map(|node| Path::new(paths::DEV).join(node)),
+            why: why.map(str::to_owned),
+        }
+    }
 }
 
 /// When one of them wants to be looked for.
@@ -56,6 +77,7 @@ impl Runtime {
                 mount,
                 child: None,
             });
+            self.publish_mount(self.mounts.len().saturating_sub(1));
         }
     }
 
@@ -137,28 +159,91 @@ impl Runtime {
                 false => self.journal.info(line),
             }
         }
+        self.publish_mount(index);
         // Whoever waits for it need not wait for the next look.
         self.conditions.hurry(now);
     }
 
     /// Takes in what devices came and went.
     pub(super) fn on_disks(&mut self, events: &[Uevent]) {
-        let now = clock::boot();
-        for event in events.iter().filter(|event| event.subsystem == "block") {
-            let gone = event.node.as_deref().filter(|_| event.action == "remove");
-            for one in &mut self.mounts {
-                match gone {
-                    None => one.disk.on_arrival(now),
-                    Some(node) if one.disk.on_departure(node, now) => {
-                        self.journal.warn(format_args!(
-                            "{} ({}): its disk /dev/{node} is gone",
-                            one.mount.target.display(),
-                            one.mount.source
-                        ))
-                    }
-                    Some(_) => {}
-                }
+        for event in events {
+            if event.is_loss() {
+                self.on_lost_disks();
+            } else if event.subsystem == "block" {
+                let gone = event.node.as_deref().filter(|_| event.action == "remove");
+                self.on_disk(gone);
             }
+        }
+    }
+
+    /// Announcements were lost: what may have come is looked for, and what is gone is gone.
+    fn on_lost_disks(&mut self) {
+        let mounted = self.mounts.iter().filter_map(|one| one.disk.node());
+        let is_gone = |node: &&str| !Path::new(paths::SYS_CLASS_BLOCK).join(node).exists();
+        let gone: Vec<String> = mounted.filter(is_gone).map(str::to_owned).collect();
+        for node in gone {
+            self.on_disk(Some(&node));
+        }
+        self.on_disk(None);
+    }
+
+    /// A disk came, or the one of that node went.
+    fn on_disk(&mut self, gone: Option<&str>) {
+        let now = clock::boot();
+        for index in 0..self.mounts.len() {
+            let Some(one) = self.mounts.get_mut(index) else {
+                return;
+            };
+            match gone {
+                None => one.disk.on_arrival(now),
+                Some(node) if one.disk.on_departure(node, now) => {
+                    self.journal.warn(format_args!(
+                        "{} ({}): its disk /dev/{node} is gone",
+                        one.mount.target.display(),
+                        one.mount.source
+                    ));
+                    self.publish_mount(index);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Brings the file up to date that says of a disk whether it is mounted.
+    fn publish_mount(&mut self, index: usize) {
+        let Some(one) = self.mounts.get(index) else {
+            return;
+        };
+        let folder = self.options.run_dir.join(paths::MOUNT_DIR);
+        let text = one.status().render();
+        let put = || {
+            atomic::replace(
+                &folder.join(index.to_string()),
+                text.as_bytes(),
+                0o644,
+                Durability::Volatile,
+            )
+        };
+        let made = publish::folder(&folder, 0o755);
+        if let Err(error) = put() {
+            let why = match &made {
+                Err(why) => why,
+                Ok(()) => error.io_error(),
+            };
+            self.journal.warn(format_args!("{error}: {why}"));
+        }
+    }
+
+    /// Tables of mounts are read at the start only, which whoever has changed them should know.
+    pub(super) fn compare_mounts(&mut self, found: &[PlacedMount]) {
+        if self.options.mode == Mode::Guest && !self.options.mounts {
+            return;
+        }
+        let known = self.mounts.iter().map(|one| &one.mount);
+        if !known.eq(found.iter().map(|placed| &placed.mount)) {
+            self.journal.warn(
+                "tables of [[mount]] have changed: they are heeded at the next start of init",
+            );
         }
     }
 }

@@ -83,8 +83,10 @@ pub fn folder(path: &Path, mode: u32) -> io::Result<()> {
 
 /// Removes the state files of an earlier run, which speak of processes that are not ours.
 pub fn sweep(run_dir: &Path) {
-    let folder = fs::read_dir(run_dir.join(paths::SERVICE_DIR));
-    for entry in folder.into_iter().flatten().flatten() {
-        let _ = fs::remove_file(entry.path());
+    for name in [paths::SERVICE_DIR, paths::MOUNT_DIR] {
+        let folder = fs::read_dir(run_dir.join(name));
+        for entry in folder.into_iter().flatten().flatten() {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }

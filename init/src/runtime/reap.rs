@@ -45,15 +45,8 @@ impl Runtime {
         self.drain_report(index);
         let ending = self.true_ending(index, ending);
         let others = self.tree(index).is_some_and(|tree| tree.lives());
-        if self
-            .slots
-            .get(index)
-            .is_some_and(|slot| slot.pipes.is_some())
-        {
-            self.log_link.add(Origin::Run(index));
-            // Before the next run may print something.
-            self.hand_over_logs();
-        }
+        // Before the next run may print something.
+        self.end_run_in_log(index);
         // Before the next run, which makes its own of the same name.
         // Not in a shutdown: all groups go at its end, and on a device with the machine itself. Linux 6.12 was seen
         // to fall over a file that was closed while many groups vanished (`list_lru_add`).
@@ -70,6 +63,16 @@ impl Runtime {
         let words = ending.to_string();
         self.feed_at(index, Event::Exited { ending, others }, now);
         self.log_end(index, &words, is_news);
+    }
+
+    /// Keeps a last line without an end apart from the next run's first: by a mark in the pipes, or where they are full
+    /// by telling logd, which may come to read both at once.
+    fn end_run_in_log(&mut self, index: usize) {
+        let pipes = self.slots.get(index).and_then(|slot| slot.pipes.as_ref());
+        if pipes.is_some_and(|pipes| !pipes.end_run(self.log_link.mark())) {
+            self.log_link.add(Origin::Run(index));
+            self.hand_over_logs();
+        }
     }
 
     fn drain_report(&mut self, index: usize) {

@@ -21,12 +21,15 @@ impl Runtime {
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let Loaded {
             services,
+            mounts,
             complaints,
             is_whole,
-            ..
         } = load::load(&place, &known);
         for complaint in complaints {
             self.journal.warn(complaint);
+        }
+        if is_whole {
+            self.compare_mounts(&mounts);
         }
         let absent = match is_whole {
             true => Absent::Goes,

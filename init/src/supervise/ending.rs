@@ -18,6 +18,8 @@ pub enum Ending {
     OutOfMemory,
     /// It could not be started; the text says what was tried and why it failed.
     StartFailed(String),
+    /// It ended with exit status 0 before it said that it is ready.
+    Unready,
     /// It was not ready in time.
     StartTimeout(Duration),
     /// It was silent for longer than its watchdog allows.
@@ -43,6 +45,7 @@ impl fmt::Display for Ending {
             Self::Signal(signal) => write!(f, "signal {signal} ({})", signals::name(*signal)),
             Self::OutOfMemory => f.write_str("out of memory"),
             Self::StartFailed(why) => write!(f, "start failed: {why}"),
+            Self::Unready => f.write_str("exit status 0 before it was ready"),
             Self::StartTimeout(limit) => write!(f, "not ready within {limit:?}"),
             Self::Watchdog(limit) => write!(f, "watchdog: silent for {limit:?}"),
         }

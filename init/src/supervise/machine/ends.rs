@@ -16,6 +16,7 @@ impl Machine {
     pub(super) fn on_exited(&mut self, ending: Ending, others: bool, now: Moment) -> Vec<Action> {
         match self.phase.clone() {
             Phase::Starting { since, .. } | Phase::Running { since, .. } => {
+                let ending = self.as_promised(ending);
                 self.judge(ending, now.saturating_sub(since), now);
                 if others {
                     vec![Action::KillTree]
@@ -54,6 +55,19 @@ impl Machine {
             | Phase::Waiting
             | Phase::Launching
             | Phase::Resting { .. } => Vec::new(),
+        }
+    }
+
+    /// One that promised to say when it is ready, and ended well before that, has failed: those that wait for it wait
+    /// for what never came (systemd judges `Type=notify` so). One that never starts again is a task, whose end they wait
+    /// for.
+    fn as_promised(&self, ending: Ending) -> Ending {
+        let was_starting = matches!(self.phase, Phase::Starting { .. });
+        let is_task = self.policy.restart == Restart::Never;
+        if was_starting && self.policy.notify && !is_task && ending == Ending::Exit(0) {
+            Ending::Unready
+        } else {
+            ending
         }
     }
 

@@ -49,6 +49,29 @@ fn check_end(restart: Restart, status: i32, want: State) {
 }
 
 #[test]
+fn one_that_ends_before_it_says_that_it_is_ready_has_failed() {
+    let promises = |policy| Service {
+        notify: true,
+        ..plain().restart(policy)
+    };
+    for (policy, status, want, why) in [
+        (Restart::OnFailure, 0, State::Restarting, Ending::Unready),
+        (Restart::Never, 0, State::Finished, Ending::Exit(0)),
+        (Restart::Always, 0, State::Restarting, Ending::Unready),
+        (Restart::OnFailure, 125, State::Stopped, Ending::Exit(125)),
+    ] {
+        let mut machine = started(&promises(policy));
+        assert_eq!(machine.on(exited(status), at(10)), []);
+        assert_eq!(machine.state(), want, "{policy:?} {status}");
+        assert_eq!(machine.last_ending(), Some(&why));
+    }
+    let mut ready = started(&promises(Restart::OnFailure));
+    assert_eq!(ready.on(Event::Said(Notice::Ready), at(5)), []);
+    assert_eq!(ready.on(exited(0), at(10)), []);
+    assert_eq!(ready.state(), State::Finished);
+}
+
+#[test]
 fn one_that_says_it_ends_is_judged_by_how_it_does() {
     let stopping = |policy: Restart| {
         let mut machine = started(&plain().restart(policy));

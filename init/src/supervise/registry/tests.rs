@@ -127,10 +127,11 @@ fn a_finished_service_counts_and_a_failed_one_does_not() {
     let mut world = World::new(vec![
         Service {
             notify: true,
-            ..setup(crate::service::Restart::OnFailure)
+            ..setup(crate::service::Restart::Never)
         },
         service("shop", &["setup"]),
     ]);
+    assert_eq!(world.state("shop"), State::Waiting);
     world.exit("setup", 0);
     assert_eq!(
         (world.state("setup"), world.state("shop")),

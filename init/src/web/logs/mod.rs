@@ -195,6 +195,12 @@ impl HttpBody for Follow {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         loop {
             let me = &mut *self;
+            // First, since a service that floods its log leaves no moment with nothing to read.
+            if let Some(Live { ending, .. }) = &mut me.live
+                && ending.as_mut().poll(context).is_ready()
+            {
+                return Poll::Ready(None);
+            }
             let mut text = Vec::new();
             let more = me
                 .reader
@@ -203,14 +209,13 @@ impl HttpBody for Follow {
                 return Poll::Ready(Some(Ok(Frame::data(text.into()))));
             }
             if more {
-                continue;
+                // A flood of the other stream is passed over, and all other clients get their turns meanwhile.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
-            let Some(Live { watch, ending, .. }) = &mut me.live else {
+            let Some(Live { watch, .. }) = &mut me.live else {
                 return Poll::Ready(None);
             };
-            if ending.as_mut().poll(context).is_ready() {
-                return Poll::Ready(None);
-            }
             match std::task::ready!(watch.poll_events(context)) {
                 Ok(_) => me.arm(),
                 Err(_) => return Poll::Ready(None),

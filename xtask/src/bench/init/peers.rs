@@ -71,14 +71,15 @@ impl Peer {
                 }),
                 "finit".to_owned(),
             ),
-            // It starts s6-supervise where Debian installs it.
+            // It starts s6-supervise where Debian installs it; it itself is looked for before that place has its
+            // namesake, which does not know where its libraries are unpacked.
             Self::S6 => (
                 format!(
-                    "{}mount -t overlay -o lowerdir={}:/usr/bin none /usr/bin\n",
+                    "{}svscan=$(command -v s6-svscan)\nmount -t overlay -o lowerdir={}:/usr/bin none /usr/bin\n",
                     folders(count, idle),
                     s6.display()
                 ),
-                format!("s6-svscan -c {} {MEMORY}/services", count + 1),
+                format!("$svscan -c {} {MEMORY}/services", count + 1),
             ),
             Self::Runit => (folders(count, idle), format!("runsvdir {MEMORY}/services")),
         };
