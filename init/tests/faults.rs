@@ -56,7 +56,7 @@ fn a_killed_logd_comes_back_and_loses_nothing() {
 /// Prints numbered lines as fast as it can, and then how long it was held up at most, in milliseconds.
 const FLOOD: &str = "import os, time\n\
      longest, number = 0, 0\n\
-     for turn in range(1000):\n\
+     for turn in range(500):\n\
     \x20lines = b''.join(b'%d\\n' % (number + n) for n in range(200))\n\
     \x20number += 200\n\
     \x20before = time.monotonic()\n\
@@ -68,15 +68,17 @@ const FLOOD: &str = "import os, time\n\
 #[test]
 fn a_logd_that_is_killed_in_a_flood_loses_no_more_than_it_had_in_hand() {
     let services = format!(
-        "[[service]]\nname = 'a'\nuser = 'root'\nlog-max = '32M'\ncommand = ['python3', '-c', '''{FLOOD}''']\n"
+        "[[service]]\nname = 'a'\nuser = 'root'\nlog-max = '16M'\nstart = 'manual'\ncommand = ['python3', '-c', '''{FLOOD}''']\n"
     );
     let init = Init::start("logd-flood", &services);
-    init.until("the flood to begin", || {
-        (!init.log("a").is_empty()).then_some(())
-    });
+    // The first finds the pipe full.
+    init.until_state("logd", "running");
+    init.ctl_ok(&["signal", "logd", "STOP"]);
+    init.ctl_ok(&["start", "a"]);
+    std::thread::sleep(Duration::from_millis(300));
     let mut kills = 0;
     let mut away = Duration::ZERO;
-    while !has_ended(&init) && kills < 20 {
+    while !has_ended(&init) && kills < 5 {
         let old = init.status("logd")["pid"].as_i64().unwrap();
         let killed = Instant::now();
         init.ctl_ok(&["signal", "logd", "KILL"]);
@@ -91,13 +93,14 @@ fn a_logd_that_is_killed_in_a_flood_loses_no_more_than_it_had_in_hand() {
     let log = init.log("a");
     let numbers: HashSet<u32> = log.iter().filter_map(|line| line.parse().ok()).collect();
     // What a logd had read and not written yet: a pipe's worth at most.
-    let lost = (0..200_000)
+    let lost = (0..100_000)
         .filter(|number| !numbers.contains(number))
         .count();
     assert!(
         lost * 6 <= kills * 65_536,
         "{lost} lines are lost by {kills} kills"
     );
+    assert!(kills > 0);
     let longest = log.iter().find_map(|line| line.strip_prefix("longest "));
     let longest = Duration::from_millis(longest.unwrap().parse().unwrap());
     // Nobody was held up for longer than no logd was there, but for the machine's own load.
