@@ -57,6 +57,8 @@ struct Ready {
 /// # Errors
 /// Something that it cannot work without is missing: privileges, or a kernel facility.
 pub fn run(config: Config) -> Result<u8> {
+    // What read the flags is a third of the program, and is done.
+    gokrazy_sys::memory::forget_code();
     let verbosity = if config.verbose {
         Verbosity::Messages
     } else {
