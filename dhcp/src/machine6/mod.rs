@@ -202,8 +202,7 @@ impl Machine6 {
             }
             State::Confirming(_, end) if *end <= now => self.state = State::Bound,
             State::Bound | State::Renewing(_) if due(rebind) => {
-                self.state = State::Rebinding(Exchange::new(Pace::RENEW, now, chance));
-                self.send(now, chance, &mut actions);
+                self.rebind(now, chance, &mut actions);
             }
             State::Bound if due(renew) => {
                 self.state = State::Renewing(Exchange::new(Pace::RENEW, now, chance));
@@ -316,6 +315,13 @@ impl Machine6 {
         actions: &mut Vec<Action>,
     ) {
         self.state = State::Requesting(Exchange::new(Pace::REQUEST, now, chance), offer);
+        self.send(now, chance, actions);
+    }
+
+    fn rebind(&mut self, now: Moment, chance: &mut dyn Chance, actions: &mut Vec<Action>) {
+        let line = "the DHCPv6 server does not answer; asking any server to renew";
+        actions.push(Action::Log(line.to_owned()));
+        self.state = State::Rebinding(Exchange::new(Pace::RENEW, now, chance));
         self.send(now, chance, actions);
     }
 

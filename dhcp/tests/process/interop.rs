@@ -1,6 +1,6 @@
 //! Leases from servers that others have written.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::common::{Net, eventually, run};
@@ -15,22 +15,24 @@ impl Drop for Server {
     }
 }
 
-/// A package that is unpacked and not installed is found by `cargo xtask test process`.
+/// Where a server's program is: in `PATH`, where one that is unpacked and not installed is found too, or in the
+/// system's own folders, which a user's `PATH` may lack.
 #[track_caller]
-fn assert_is_there(program: &str, package: &str) {
+pub(crate) fn place_of(program: &str, package: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    assert!(
-        found,
-        "{program} is missing: `cargo xtask setup` gets {package}"
-    );
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let found = std::env::split_paths(&path)
+        .chain(system)
+        .map(|folder| folder.join(program))
+        .find(|place| place.is_file());
+    found.unwrap_or_else(|| panic!("{program} is missing: `cargo xtask setup` gets {package}"))
 }
 
 /// Starts a server in the net's server namespace.
 #[track_caller]
 fn start(net: &Net, program: &str, package: &str, args: &[&str]) -> Server {
-    assert_is_there(program, package);
-    let mut command = net.in_server(program);
+    let place = place_of(program, package).display().to_string();
+    let mut command = net.in_server(&place);
     command
         .args(args)
         .stdin(Stdio::null())
@@ -57,7 +59,7 @@ fn check(net: &Net) {
     assert!(!net.has("192.0.2."));
 }
 
-fn write(path: &Path, text: &str) {
+pub(crate) fn write(path: &Path, text: &str) {
     #[expect(clippy::disallowed_methods, reason = "a test's own file")]
     std::fs::write(path, text).unwrap();
 }
@@ -135,11 +137,10 @@ fn kea(net: &Net, times: [u32; 3]) -> Server {
     let text = text.replace("FOLDER", &folder).replace("\"TIMES\"", &times);
     write(&config, &text);
     let mut command = net.in_server("env");
-    assert_is_there("kea-dhcp4", "kea-dhcp4-server");
     command
         .arg(format!("KEA_PIDFILE_DIR={folder}"))
         .arg(format!("KEA_LOCKFILE_DIR={folder}"))
-        .arg("kea-dhcp4")
+        .arg(place_of("kea-dhcp4", "kea-dhcp4-server"))
         .arg("-c")
         .arg(&config)
         .stdin(Stdio::null())

@@ -22,8 +22,8 @@ const DECLINE: u8 = 9;
 const INFORMATION: u8 = 11;
 
 /// Flags of a router advertisement.
-const MANAGED: u8 = 0x80;
-const OTHER: u8 = 0x40;
+pub(crate) const MANAGED: u8 = 0x80;
+pub(crate) const OTHER: u8 = 0x40;
 
 /// A client's message.
 #[derive(Debug)]

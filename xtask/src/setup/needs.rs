@@ -116,6 +116,12 @@ const NEEDS: &[Need] = &[
         Purpose::Test,
     ),
     unpacked(
+        "kea-dhcp6-server",
+        "kea-dhcp6",
+        "a DHCPv6 server",
+        Purpose::Test,
+    ),
+    unpacked(
         "s6",
         "s6-svscan",
         "a supervisor to compare",

@@ -10,11 +10,12 @@ use std::process::{Command, Output};
 use gokrazy_core::atomic::{self, Durability};
 
 /// Programs that set-up unpacks, with their packages.
-pub(crate) const UNPACKED: [(&str, &str); 4] = [
+pub(crate) const UNPACKED: [(&str, &str); 5] = [
     ("qemu-system-arm", "qemu-system-aarch64"),
     ("qemu-system-x86", "qemu-system-x86_64"),
     ("kea-dhcp4-server", "kea-dhcp4"),
     ("chrony", "chronyd"),
+    ("kea-dhcp6-server", "kea-dhcp6"),
 ];
 
 /// Packages of boards: name, architecture, further lines of its control file.
