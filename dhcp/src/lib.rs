@@ -8,9 +8,11 @@
 //! | [`config`], [`fixed`] | flags, and settings fixed by file, checked; pure |
 //! | [`machine`], [`exchange`], [`conflict`], [`link_local`] | RFC 2131, its retransmissions, RFC 5227, RFC 3927; pure |
 //! | [`message`], [`terms`], [`names`] | bytes to checked values; pure |
-//! | [`router_dns`], [`machine6`] | what routers say of name servers (RFC 8106), and DHCPv6 (RFC 8415); pure |
+//! | [`router_dns`], [`solicit`] | what routers say of name servers (RFC 8106), and when they are asked; pure |
+//! | [`machine6`] | DHCPv6 (RFC 8415); pure |
 //! | [`frame`], [`filter`] | packets around them, and which of those wake us; pure |
 //! | [`plan`], [`resolver`], [`links`] | the kernel state and the text of resolv.conf that follow; pure |
+//! | [`patience`] | when floods are left alone; pure |
 //! | [`moment`] | time and chance as arguments; pure |
 //! | [`daemon`], [`client`], [`six`], [`vlans`], [`world`] | the loop, one interface, VLANs, what interfaces share |
 //! | [`claim`] | who manages an interface |
@@ -35,11 +37,13 @@ pub mod machine6;
 pub mod message;
 pub mod moment;
 pub mod names;
+pub mod patience;
 pub mod plan;
 pub mod publish;
 pub mod resolver;
 pub mod router_dns;
 pub mod six;
+pub mod solicit;
 pub mod store;
 pub mod system;
 pub mod terms;

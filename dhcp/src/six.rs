@@ -8,7 +8,8 @@ use gokrazy_netlink::{Address, FOREVER};
 
 use crate::machine6::{Action, Advice, Machine6};
 use crate::message::v6;
-use crate::moment::Moment;
+use crate::moment::{Moment, earlier};
+use crate::patience::Patience;
 use crate::plan;
 use crate::system;
 use crate::wire6::Wire6;
@@ -17,11 +18,16 @@ use crate::world::World;
 /// `IFA_F_DADFAILED`: the kernel found another host with an address.
 const DUPLICATE: u32 = 0x08;
 
+/// Replies taken at once; more than a flood brings while it is left alone.
+const BATCH: usize = 512;
+
 /// The client.
 #[derive(Debug)]
 pub struct Six {
     machine: Machine6,
     wire: Wire6,
+    /// With replies that are of no use.
+    patience: Patience,
     identity: v6::Identity,
     /// What the kernel knows of routers on the link.
     flags: u32,
@@ -61,6 +67,7 @@ impl Six {
         Self {
             machine: Machine6::default(),
             wire: Wire6::default(),
+            patience: Patience::default(),
             identity,
             flags: flags.unwrap_or_default(),
         }
@@ -78,7 +85,7 @@ impl Six {
 
     /// When [`Cue::Deadline`] is due.
     pub fn deadline(&self) -> Option<Moment> {
-        self.machine.deadline()
+        earlier(self.machine.deadline(), self.patience.pause())
     }
 
     /// When the address in use ends.
@@ -88,7 +95,8 @@ impl Six {
 
     /// The descriptor to wait for.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.wire.descriptor()
+        let descriptor = self.wire.descriptor();
+        descriptor.filter(|_| self.patience.pause().is_none())
     }
 
     /// The address that the kernel is to have.
@@ -130,7 +138,14 @@ impl Six {
     fn actions(&mut self, cue: Cue, world: &mut World) -> Vec<Action> {
         let (now, chance) = (system::now(), &mut world.chance);
         match cue {
-            Cue::Deadline => return self.machine.on_deadline(now, chance),
+            Cue::Deadline => {
+                let mut actions = match self.patience.pause() {
+                    Some(_) => self.replies(world),
+                    None => Vec::new(),
+                };
+                actions.extend(self.machine.on_deadline(now, &mut world.chance));
+                return actions;
+            }
             Cue::Readable => return self.replies(world),
             Cue::LinkUp => self.machine.on_advice(advice(self.flags), now, chance),
             Cue::LinkDown => return self.machine.on_link_down(),
@@ -149,14 +164,24 @@ impl Six {
         Vec::new()
     }
 
+    /// Takes the replies that have arrived, unless so many were of no use that they have to wait.
     fn replies(&mut self, world: &mut World) -> Vec<Action> {
+        let (now, mut useless) = (system::now(), 0);
         let mut actions = Vec::new();
-        for bytes in self.wire.replies() {
+        if self.patience.is_exhausted(now) {
+            return actions;
+        }
+        for _ in 0..BATCH {
+            let Some(bytes) = self.wire.reply() else {
+                break;
+            };
+            let before = actions.len();
             if let Some(reply) = v6::decode(&bytes, &self.identity) {
-                let now = system::now();
                 actions.extend(self.machine.on_reply(reply, now, &mut world.chance));
             }
+            useless += u64::from(actions.len() == before);
         }
+        self.patience.try_with(useless, now);
         actions
     }
 }

@@ -94,6 +94,18 @@ pub fn has_ipv6(name: &str) -> bool {
     fs::read_to_string(inet6(name).join("disable_ipv6")).is_ok_and(|text| text.trim() == "0")
 }
 
+/// Whether an interface heeds what routers advertise, and asks for it.
+pub fn heeds_routers(name: &str) -> bool {
+    let read = |key: &str| fs::read_to_string(inet6(name).join(key)).unwrap_or_default();
+    // A router itself hears others only if it is told so by a 2.
+    let heeds = match read("accept_ra").trim() {
+        "2" => true,
+        "1" => read("forwarding").trim() == "0",
+        _ => false,
+    };
+    heeds && has_ipv6(name) && read("router_solicitations").trim() != "0"
+}
+
 /// How the kernel makes the lower half of an interface's IPv6 addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressGeneration {

@@ -23,7 +23,7 @@ use crate::frame::{self, Arp, CLIENT_PORT, Checksum, SERVER_PORT};
 const FRAME: usize = 2048;
 /// Room in the kernel for packets that wait for us, in bytes: a burst of forged ones must not push the real reply out.
 const BACKLOG: usize = 1024 * 1024;
-/// Packets taken per wake-up, so that one interface cannot keep the others waiting.
+/// ARP packets taken per wake-up, so that one interface cannot keep the others waiting.
 const BATCH: usize = 16;
 
 /// The sockets.
@@ -34,6 +34,15 @@ pub struct Wire {
     replies: Ear<u32>,
     claims: Ear<Watch>,
     unicast: Option<OwnedFd>,
+}
+
+/// What came by the socket for replies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A DHCP message, free of its headers.
+    Message(Vec<u8>),
+    /// A packet that is damaged, or carries no such message.
+    Unsound,
 }
 
 /// A packet socket and what it listens to.
@@ -110,30 +119,38 @@ impl Wire {
         self.claims.listen(watch, &filter, open)
     }
 
-    /// The descriptors to wait for.
-    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let sockets = self.replies.socket.iter().chain(&self.claims.socket);
-        sockets.map(AsFd::as_fd)
+    /// The descriptor that replies come by, once there is one.
+    pub fn replies(&self) -> Option<BorrowedFd<'_>> {
+        self.replies.socket.as_ref().map(AsFd::as_fd)
     }
 
-    /// The DHCP messages that have arrived, free of their headers; unsound packets are dropped.
-    pub fn replies(&self) -> Vec<Vec<u8>> {
-        let mut messages = Vec::new();
-        if let Some(socket) = &self.replies.socket {
-            receive(socket, |packet, checksum| {
-                if let Ok(message) = frame::unwrap(packet, checksum) {
-                    messages.push(message.to_vec());
-                }
-            });
-        }
-        messages
+    /// The descriptor that claims come by, once there is one.
+    pub fn claims(&self) -> Option<BorrowedFd<'_>> {
+        self.claims.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The next packet that has arrived for replies' ears, if there is one.
+    pub fn reply(&self) -> Option<Heard> {
+        let socket = self.replies.socket.as_ref()?;
+        let mut buffer = [0; FRAME];
+        let (packet, checksum) = receive(socket, &mut buffer)?;
+        let message = packet.and_then(|packet| frame::unwrap(packet, checksum).ok());
+        Some(match message {
+            Some(message) => Heard::Message(message.to_vec()),
+            None => Heard::Unsound,
+        })
     }
 
     /// The ARP packets that have arrived.
-    pub fn claims(&self) -> Vec<Arp> {
+    pub fn arps(&self) -> Vec<Arp> {
         let mut packets = Vec::new();
-        if let Some(socket) = &self.claims.socket {
-            receive(socket, |packet, _| packets.extend(Arp::decode(packet)));
+        let mut buffer = [0; FRAME];
+        for _ in 0..BATCH {
+            let socket = self.claims.socket.as_ref();
+            match socket.and_then(|socket| receive(socket, &mut buffer)) {
+                Some((packet, _)) => packets.extend(packet.and_then(Arp::decode)),
+                None => break,
+            }
         }
         packets
     }
@@ -219,22 +236,23 @@ fn open_unicast(name: &str, source: Ipv4Addr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn receive(socket: &OwnedFd, mut each: impl FnMut(&[u8], Checksum)) {
-    let mut buffer = [0; FRAME];
-    for _ in 0..BATCH {
-        match packet::receive(socket.as_fd(), &mut buffer) {
-            Ok(received) if received.truncated || !received.for_us => {}
-            Ok(received) => {
-                let checksum = if received.checksum_missing {
-                    Checksum::Missing
-                } else {
-                    Checksum::Present
-                };
-                each(buffer.get(..received.len).unwrap_or_default(), checksum);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Nothing more; or the interface went down, which the link's events tell as well.
-            Err(_) => return,
+/// The next packet, if there is one; its content if it is whole and for us.
+fn receive<'a>(
+    socket: &OwnedFd,
+    buffer: &'a mut [u8; FRAME],
+) -> Option<(Option<&'a [u8]>, Checksum)> {
+    let received = match packet::receive(socket.as_fd(), buffer) {
+        Ok(received) => received,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            return Some((None, Checksum::Present));
         }
-    }
+        // Nothing more; or the interface went down, which the link's events tell as well.
+        Err(_) => return None,
+    };
+    let checksum = match received.checksum_missing {
+        true => Checksum::Missing,
+        false => Checksum::Present,
+    };
+    let is_whole = received.for_us && !received.truncated;
+    Some((buffer.get(..received.len).filter(|_| is_whole), checksum))
 }

@@ -1,6 +1,7 @@
 //! The socket of DHCPv6 on one interface: from port 546 to all servers on the link.
 //!
 //! It is open while a reply is awaited, and its filter lets through nothing else.
+//! Questions to routers leave from here too; their answers are the kernel's to read.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -8,20 +9,20 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use gokrazy_sys::packet;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn6, bind, recv, sendto, setsockopt,
-    socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, bind, recv, sendto,
+    setsockopt, socket, sockopt,
 };
 
 use crate::filter;
 
 /// `All_DHCP_Relay_Agents_and_Servers` (RFC 8415 §7.1).
 const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+/// All routers on the link (RFC 4291 §2.7.1).
+const ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 const CLIENT_PORT: u16 = 546;
 const SERVER_PORT: u16 = 547;
 /// Room for a message of the usual size.
 const MESSAGE: usize = 1500;
-/// Messages taken per wake-up.
-const BATCH: usize = 16;
 
 /// The socket.
 #[derive(Debug, Default)]
@@ -56,20 +57,12 @@ impl Wire6 {
         self.awaited.as_ref().map(|(_, socket)| socket.as_fd())
     }
 
-    /// The messages that have arrived.
-    pub fn replies(&self) -> Vec<Vec<u8>> {
-        let mut messages = Vec::new();
-        let Some((_, socket)) = &self.awaited else {
-            return messages;
-        };
+    /// The next message that has arrived, if there is one.
+    pub fn reply(&self) -> Option<Vec<u8>> {
+        let (_, socket) = self.awaited.as_ref()?;
         let mut buffer = [0; MESSAGE];
-        for _ in 0..BATCH {
-            match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(len) => messages.push(buffer.get(..len).unwrap_or_default().to_vec()),
-                Err(_) => break,
-            }
-        }
-        messages
+        let len = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT).ok()?;
+        Some(buffer.get(..len).unwrap_or_default().to_vec())
     }
 
     /// Sends a message to all servers and relays on the link.
@@ -89,6 +82,22 @@ impl Wire6 {
         sendto(socket.as_raw_fd(), message, &to, MsgFlags::MSG_DONTWAIT)?;
         Ok(())
     }
+}
+
+/// Sends an ICMPv6 message to all routers on the link.
+///
+/// # Errors
+/// The kernel's errno; `EADDRNOTAVAIL` while the interface has no link-local address.
+pub fn ask_routers(name: &str, interface: u32, message: &[u8]) -> io::Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let (family, kind) = (AddressFamily::Inet6, SockType::Raw);
+    let socket = socket(family, kind, flags, SockProtocol::IcmpV6)?;
+    setsockopt(&socket, sockopt::BindToDevice, &name.into())?;
+    // Routers drop what may have come from elsewhere (RFC 4861 §6.1.1).
+    setsockopt(&socket, sockopt::Ipv6MulticastHops, &255)?;
+    let to = SockaddrIn6::from(SocketAddrV6::new(ROUTERS, 0, 0, interface));
+    sendto(socket.as_raw_fd(), message, &to, MsgFlags::MSG_DONTWAIT)?;
+    Ok(())
 }
 
 fn open(name: &str) -> io::Result<OwnedFd> {

@@ -3,7 +3,9 @@
 //! The shell around [`Machine`]: it feeds it with packets and link changes, and does what it says.
 
 mod configure;
+mod hear;
 mod publish;
+mod routers;
 mod start;
 
 use std::collections::BTreeSet;
@@ -13,14 +15,17 @@ use std::time::Duration;
 use gokrazy_core::lease::{Address6, Lease, Method};
 use gokrazy_netlink::{Address, Event as NetlinkEvent, Link};
 
+use self::hear::Use;
 use crate::fixed::{Dhcp, Fixed};
 use crate::link_local::{self, LinkLocal};
 use crate::machine::{Action, Ending, Event, Machine};
-use crate::message::{self, ClasslessRoutes, Identity};
+use crate::message::Identity;
 use crate::moment::{Moment, earlier};
+use crate::patience::Patience;
 use crate::plan::Standing;
 use crate::router_dns::RouterDns;
 use crate::six::{Cue, Outcome6, Six};
+use crate::solicit::Solicitations;
 use crate::store::{self};
 use crate::system;
 use crate::wire::Wire;
@@ -45,11 +50,16 @@ pub struct Client {
     link_local: LinkLocal,
     identity: Identity,
     router_dns: RouterDns,
+    solicitations: Solicitations,
+    /// Whether it had a carrier since it was last set up; the kernel asks routers for the first one only.
+    had_carrier: bool,
     /// IPv6 addresses that reach beyond the link, as the kernel has them, and since when there are any.
     addresses6: BTreeSet<Address6>,
     ipv6_since: Option<Moment>,
     six: Six,
     wire: Wire,
+    /// With replies that are of no use.
+    patience: Patience,
     standing: Standing,
     /// The kernel's count of the carrier's comings and goings, as last told.
     carrier_changes: Option<u32>,
@@ -81,24 +91,14 @@ impl Client {
         self.metric
     }
 
-    /// Takes what a router has said beyond the kernel's concerns.
-    pub fn on_router_option(&mut self, option: &[u8], world: &mut World) {
-        if self.router_dns.take(option, system::now()) {
-            self.publish(world);
-        }
-    }
-
     /// When [`Client::on_deadline`] is due.
     pub fn deadline(&self) -> Option<Moment> {
         let own = earlier(self.machine.deadline(), self.link_local.deadline());
         let own = earlier(own, self.router_dns.deadline());
         let own = earlier(own, self.six.deadline());
+        let own = earlier(own, self.patience.pause());
+        let own = earlier(own, self.solicitations.deadline());
         earlier(own, self.reassert_at)
-    }
-
-    /// The descriptors to wait for.
-    pub fn descriptors(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
-        self.wire.descriptors().chain(self.six.descriptor())
     }
 
     /// Does what is due.
@@ -109,8 +109,14 @@ impl Client {
             self.reasserted_at = Some(now);
             self.restore(world);
         }
+        if self.patience.pause().is_some_and(|at| at <= now) {
+            self.hear_replies(world);
+        }
         if self.machine.deadline().is_some_and(|at| at <= now) {
             self.on(Event::Deadline, world);
+        }
+        if self.solicitations.is_due(now) {
+            self.ask_routers(world);
         }
         if self.router_dns.expire(now) {
             self.publish(world);
@@ -118,34 +124,6 @@ impl Client {
         let actions = self.link_local.on_deadline(now, &mut world.chance);
         self.follow(actions, world);
         self.on_six(Cue::Deadline, world);
-    }
-
-    /// Takes what has arrived on its sockets.
-    pub fn on_readable(&mut self, world: &mut World) {
-        let accept = if world.config.classless_routes {
-            ClasslessRoutes::Accept
-        } else {
-            ClasslessRoutes::Ignore
-        };
-        for bytes in self.wire.replies() {
-            match message::decode(&bytes, &self.identity, accept) {
-                Ok(reply) => {
-                    world
-                        .log
-                        .detail(&self.name, format_args!("reply: {reply:?}"));
-                    self.on(Event::Reply(reply), world);
-                }
-                Err(rejection) => world
-                    .log
-                    .detail(&self.name, format_args!("ignored a reply: {rejection:?}")),
-            }
-        }
-        for arp in self.wire.claims() {
-            self.on(Event::Arp(arp), world);
-            let actions = self.link_local.on_arp(&arp, system::now());
-            self.follow(actions, world);
-        }
-        self.on_six(Cue::Readable, world);
     }
 
     /// Lets DHCPv6 take its cue, and follows what it says.
@@ -170,6 +148,7 @@ impl Client {
         } else {
             Standing::Demoted
         };
+        self.mind_routers(link, world);
         let counted = link.carrier_changes.or(self.carrier_changes);
         let before = std::mem::replace(&mut self.carrier_changes, counted);
         if standing == self.standing {
@@ -319,14 +298,20 @@ impl Client {
         self.tell("gone", world);
     }
 
-    fn on(&mut self, event: Event, world: &mut World) {
+    fn on(&mut self, event: Event, world: &mut World) -> Use {
         let actions = self.machine.on(event, system::now(), &mut world.chance);
         // Ears first, so that no answer comes too early.
         self.listen(world);
+        let what = if actions.is_empty() {
+            Use::None
+        } else {
+            Use::Some
+        };
         for action in actions {
             self.perform(action, world);
         }
         self.mind_link_local(world);
+        what
     }
 
     fn listen(&mut self, world: &World) {

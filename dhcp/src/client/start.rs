@@ -10,9 +10,11 @@ use super::configure::circumstances;
 use crate::fixed::{Dhcp, Fixed};
 use crate::link_local::LinkLocal;
 use crate::machine::{Machine, Memory, Profile};
+use crate::patience::Patience;
 use crate::plan::Standing;
 use crate::router_dns::RouterDns;
 use crate::six::Six;
+use crate::solicit::Solicitations;
 use crate::store;
 use crate::system;
 use crate::wire::Wire;
@@ -38,10 +40,13 @@ impl Client {
             machine: Machine::new(profile, memory, system::now()),
             link_local: LinkLocal::new(mac),
             router_dns: RouterDns::default(),
+            solicitations: Solicitations::default(),
+            had_carrier: false,
             addresses6: BTreeSet::new(),
             ipv6_since: None,
             six: Six::new(world.identity6(mac), link.inet6_flags),
             wire: Wire::new(link.index, mac),
+            patience: Patience::default(),
             metric: 0,
             standing: Standing::Demoted,
             carrier_changes: None,

@@ -354,9 +354,13 @@ pub(crate) const ACK: u8 = 5;
 pub(crate) const NAK: u8 = 6;
 pub(crate) const RELEASE: u8 = 7;
 
+/// `ETH_P_IPV6`.
+const IPV6: u16 = 0x86dd;
+
 /// A server that does what a test says, and nothing by itself.
 pub(crate) struct Server {
     ip: OwnedFd,
+    ipv6: OwnedFd,
     arp: OwnedFd,
     interface: u32,
 }
@@ -377,6 +381,7 @@ impl Server {
             };
             Self {
                 ip: open(packet::IPV4),
+                ipv6: open(IPV6),
                 arp: open(packet::ARP),
                 interface,
             }
@@ -446,10 +451,28 @@ impl Server {
         .unwrap();
     }
 
+    /// The next question to routers, an IPv6 packet, if one comes within `milliseconds`.
+    pub(crate) fn next_solicitation(&self, milliseconds: u64) -> Option<Vec<u8>> {
+        let end = clock() + Duration::from_millis(milliseconds);
+        loop {
+            let mut buffer = [0; 2048];
+            if let Ok(received) = packet::receive(self.ipv6.as_fd(), &mut buffer) {
+                let packet = &buffer[..received.len];
+                if packet.get(6) == Some(&58) && packet.get(40) == Some(&133) {
+                    return Some(packet.to_vec());
+                }
+            } else if !wait(&self.ipv6, end) {
+                return None;
+            }
+        }
+    }
+
     /// Sends an IPv6 packet to all nodes of the link.
     pub(crate) fn send_ipv6(&self, packet: &[u8]) {
         let all_nodes = [0x33, 0x33, 0, 0, 0, 1];
-        packet::send(self.ip.as_fd(), packet, 0x86dd, self.interface, all_nodes).unwrap();
+        let send = || packet::send(self.ipv6.as_fd(), packet, IPV6, self.interface, all_nodes);
+        // A wire that was down meanwhile is told of once.
+        send().or_else(|_| send()).unwrap();
     }
 
     /// Answers `to` with this kind, address and further options.

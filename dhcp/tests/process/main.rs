@@ -7,6 +7,8 @@ mod cli;
 mod common;
 mod edge;
 mod exchange;
+mod flood;
 mod interop;
+mod kea6;
 mod router;
 mod six;

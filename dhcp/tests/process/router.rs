@@ -174,3 +174,67 @@ fn a_carrier_lost_for_a_moment_leaves_name_servers() {
     }
     panic!("each loss was told of");
 }
+
+/// The kernel asks routers once, since its settings say so; what is asked after that is our question.
+fn with_one_question_of_the_kernel(net: &Net) {
+    let path = "/proc/sys/net/ipv6/conf/veth0/router_solicitations";
+    let write = format!("echo 1 > {path}");
+    let status = net.in_client("sh").args(["-c", &write]).status().unwrap();
+    assert!(status.success());
+    net.ip("link set veth0 down");
+    net.ip("link set veth0 up");
+}
+
+#[test]
+fn routers_are_asked_when_the_carrier_is_back() {
+    let net = Net::new();
+    with_one_question_of_the_kernel(&net);
+    let server = net.server();
+    let client = net.client(&[]);
+    wait_for_link_local(&net);
+    let has = || {
+        net.published("resolv.conf")
+            .is_some_and(|text| text.contains("2001:db8::53"))
+    };
+    // The kernel's question, and ours at the start.
+    while server.next_solicitation(3000).is_some() {}
+    server.send_ipv6(&advertisement(0, &rdnss(1000)));
+    eventually(10, "the name server", has);
+    net.server_ip("link set dhsrv0 down");
+    eventually(10, "the loss", || client.log().contains("carrier lost\n"));
+    eventually(5, "the name server's end", || !has());
+    net.server_ip("link set dhsrv0 up");
+    let question = server.next_solicitation(20_000).expect("a question");
+    let (hops, source, destination) = (question[7], &question[8..24], &question[24..40]);
+    let all_routers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+    assert_eq!((hops, destination), (255, &all_routers.octets()[..]));
+    assert_eq!(source[..2], [0xfe, 0x80]);
+    let link = net.ip("-o link show dev veth0");
+    let mac: Vec<String> = question[50..56]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(question[48..50], [1, 1]);
+    assert!(link.contains(&mac.join(":")), "{link}");
+    server.send_ipv6(&advertisement(0, &rdnss(1000)));
+    eventually(10, "the name server again", has);
+    assert!(server.next_solicitation(6000).is_none());
+}
+
+#[test]
+fn routers_are_asked_at_the_start_unless_the_interface_heeds_none() {
+    let net = Net::new();
+    with_one_question_of_the_kernel(&net);
+    wait_for_link_local(&net);
+    let server = net.server();
+    while server.next_solicitation(3000).is_some() {}
+    let mut client = net.client(&["--verbose"]);
+    assert!(server.next_solicitation(10_000).is_some());
+    client.terminate();
+    drop(client);
+    let write = "echo 0 > /proc/sys/net/ipv6/conf/veth0/accept_ra";
+    let status = net.in_client("sh").args(["-c", write]).status().unwrap();
+    assert!(status.success());
+    let _client = net.client(&["--verbose"]);
+    assert!(server.next_solicitation(3000).is_none());
+}

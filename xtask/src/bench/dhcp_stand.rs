@@ -151,12 +151,7 @@ impl Stand {
     pub(super) fn time_since_last_probe(&self, command: &[String]) -> Result<Duration> {
         let last = Arc::new(Mutex::new(None));
         let watched = Arc::clone(&last);
-        let socket = self.lan.inside(|| {
-            let flags = SockFlag::SOCK_CLOEXEC;
-            let family = AddressFamily::Packet;
-            let socket = socket(family, SockType::Raw, flags, SockProtocol::EthAll);
-            Ok(File::from(socket.context("watch the wire")?))
-        })?;
+        let socket = self.tap()?;
         // It ends with the process: packets are all that it waits for.
         thread::spawn(move || note_probes(socket, &watched));
         let (running, took) = self.time(command)?;
@@ -167,27 +162,27 @@ impl Stand {
         Ok(took.saturating_sub(probed_after))
     }
 
+    /// A tap on the wire, which hears what is sent from now on.
+    pub(super) fn tap(&self) -> Result<File> {
+        self.lan.inside(|| {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let family = AddressFamily::Packet;
+            let socket = socket(family, SockType::Raw, flags, SockProtocol::EthAll);
+            Ok(File::from(socket.context("watch the wire")?))
+        })
+    }
+
     /// Sends so many forged replies a second for `time` to all at the plug, who have this hardware address.
-    pub(super) fn flood(&self, mac: [u8; 6], each_second: u32, time: Duration) -> Result<()> {
+    pub(super) fn flood(&self, forged: Forged, each_second: u32, time: Duration) -> Result<()> {
         self.lan.inside(|| {
             let socket = server_socket()?;
-            let mut reply = vec![2, 1, 6, 0];
-            reply.resize(28, 0);
-            reply.extend(mac);
-            reply.resize(236, 0);
-            reply.extend([
-                99, 130, 83, 99, 53, 1, 2, 54, 4, 10, 67, 75, 1, 51, 4, 0, 0, 1, 0, 255,
-            ]);
-            reply.resize(300, 0);
             let watch = Stopwatch::start();
             let mut sent = 0_u32;
             while watch.elapsed() < time {
                 let due = watch.elapsed().as_secs_f64() * f64::from(each_second);
                 while f64::from(sent) < due {
-                    reply.splice(4..8, sent.to_be_bytes());
-                    reply.splice(16..20, [10, 67, 75, 66]);
                     socket
-                        .send_to(&reply, "10.67.75.255:68")
+                        .send_to(&forged.reply(sent), "10.67.75.255:68")
                         .context("send a forged reply")?;
                     sent = sent.saturating_add(1);
                 }
@@ -195,6 +190,51 @@ impl Stand {
             }
             Ok(())
         })
+    }
+}
+
+/// Replies that no server has sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Forged {
+    /// For whom.
+    pub(super) mac: [u8; 6],
+    /// The transaction id that the client awaits, for who has seen it; else each has another one.
+    pub(super) xid: Option<[u8; 4]>,
+}
+
+impl Forged {
+    /// An offer for no time at all, so that it is none also where the transaction id is right.
+    fn reply(self, number: u32) -> Vec<u8> {
+        let mut reply = vec![2, 1, 6, 0];
+        reply.extend(self.xid.unwrap_or(number.to_be_bytes()));
+        reply.resize(16, 0);
+        reply.extend([10, 67, 75, 66]);
+        reply.resize(28, 0);
+        reply.extend(self.mac);
+        reply.resize(236, 0);
+        reply.extend([
+            99, 130, 83, 99, 53, 1, 2, 54, 4, 10, 67, 75, 1, 51, 4, 0, 0, 0, 0, 255,
+        ]);
+        reply.resize(300, 0);
+        reply
+    }
+}
+
+/// The transaction id of the next DHCP message from `mac` on the wire.
+pub(super) fn transaction(mut wire: File, mac: [u8; 6]) -> Result<[u8; 4]> {
+    let mut frame = [0; 2048];
+    loop {
+        let len = wire.read(&mut frame).context("watch the wire")?;
+        let frame = frame.get(..len).unwrap_or_default();
+        // Ethernet, IPv4 without options, UDP: 42 bytes before the message.
+        let asks = frame.get(12..14) == Some(&[8, 0]) && frame.get(34..38) == Some(&[0, 68, 0, 67]);
+        let xid = frame.get(46..50).and_then(|xid| xid.try_into().ok());
+        if let Some(xid) = xid
+            && asks
+            && frame.get(70..76) == Some(&mac)
+        {
+            return Ok(xid);
+        }
     }
 }
 
