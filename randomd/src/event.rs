@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use gokrazy_core::paths;
+
 use crate::plan::Name;
 use crate::store::StoreError;
 
@@ -132,7 +134,7 @@ impl fmt::Display for CarryError {
         match self {
             Self::Store(error) => error.fmt(f),
             Self::NotRemoved(_) => f.write_str("left a seed unused that would outlive its use"),
-            Self::Mix(name, _) => write!(f, "mix {name} into the pool"),
+            Self::Mix(name, _) => write!(f, "mix {name} into {}", paths::URANDOM),
         }
     }
 }

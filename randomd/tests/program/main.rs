@@ -435,7 +435,7 @@ fn a_seed_that_the_pool_does_not_take_lives_on() {
         $RANDOMD --once load && exit 9; test ! -e $S/seed.credit; test -s $S/seed.no-credit";
     let output = in_namespace(&room, script);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    let want = "mix seed.credit into the pool: No such file or directory";
+    let want = "mix seed.credit into /dev/urandom: No such file or directory";
     assert!(text(&output).contains(want), "{}", text(&output));
 }
 
