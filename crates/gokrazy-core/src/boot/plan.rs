@@ -81,7 +81,7 @@ impl fmt::Display for Step {
 const FALLBACK_HOST_NAME: &str = "gokrazy";
 
 /// Kernel settings, each with its reason; `/etc/sysctl.conf` of the image has the last word.
-const SYSCTLS: [(&str, &str); 17] = [
+const SYSCTLS: [(&str, &str); 20] = [
     // Addresses in the kernel's log help an attacker and nobody who has no shell; the log itself too.
     ("kernel/kptr_restrict", "1"),
     ("kernel/dmesg_restrict", "1"),
@@ -101,10 +101,14 @@ const SYSCTLS: [(&str, &str); 17] = [
     ("vm/dirty_background_bytes", "4194304"),
     // A port that a service has just left is free for its successor at once; only for connections that went out.
     ("net/ipv4/tcp_tw_reuse", "1"),
-    // No sender chooses the way that a packet takes.
+    // No sender chooses the way that a packet takes. Redirects are taken where `all` or the interface says so, and
+    // interfaces that are yet to come have the word of `default` (Documentation/networking/ip-sysctl.rst).
     ("net/ipv4/conf/all/accept_source_route", "0"),
     ("net/ipv4/conf/default/accept_source_route", "0"),
     ("net/ipv4/conf/all/accept_redirects", "0"),
+    ("net/ipv4/conf/default/accept_redirects", "0"),
+    ("net/ipv6/conf/all/accept_redirects", "0"),
+    ("net/ipv6/conf/default/accept_redirects", "0"),
     // Everybody may ping: it needs no raw socket.
     ("net/ipv4/ping_group_range", "0 2147483647"),
 ];
@@ -294,6 +298,17 @@ mod tests {
         let rest = &text(&steps)[want.len()..];
         assert!(rest.iter().all(|step| step.starts_with("set ")));
         assert_eq!(rest.last().unwrap(), "set net/ipv4/ip_forward to 1");
+    }
+
+    #[test]
+    fn interfaces_that_come_later_take_no_redirects_either() {
+        let steps = text(&early(&EarlyFacts::default()));
+        for family in ["ipv4", "ipv6"] {
+            for whose in ["all", "default"] {
+                let step = format!("set net/{family}/conf/{whose}/accept_redirects to 0");
+                assert!(steps.contains(&step), "{step}");
+            }
+        }
     }
 
     #[test]
