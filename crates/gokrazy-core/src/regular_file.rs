@@ -63,6 +63,8 @@ mod tests {
     use crate::atomic::{Durability, replace};
     use nix::sys::stat::Mode;
     use std::fs;
+    use std::sync::mpsc;
+    use std::time::Duration;
 
     #[test]
     fn a_pipe_a_folder_and_a_long_file_are_refused_at_once() {
@@ -70,11 +72,15 @@ mod tests {
             std::env::temp_dir().join(format!("gokrazy-core-regular-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let (pipe, plain) = (folder.join("pipe"), folder.join("plain"));
-        // Nobody writes to it: an open that waits would wait for ever.
+        // Nobody writes to it: an open that waits would wait for ever, so it is not this thread that does it.
         nix::unistd::mkfifo(&pipe, Mode::from_bits_truncate(0o600)).unwrap();
         replace(&plain, b"a=1\n", 0o600, Durability::Volatile).unwrap();
         let kind = |path: &Path, limit| read(path, limit).map_err(|error| error.kind());
-        assert_eq!(kind(&pipe, 4), Err(io::ErrorKind::InvalidInput));
+        let (tell, told) = mpsc::channel();
+        let other = pipe.clone();
+        std::thread::spawn(move || tell.send(read(&other, 4).map_err(|error| error.kind())));
+        let of_pipe = told.recv_timeout(Duration::from_secs(30));
+        assert_eq!(of_pipe, Ok(Err(io::ErrorKind::InvalidInput)));
         assert_eq!(kind(&folder, 4), Err(io::ErrorKind::InvalidInput));
         assert_eq!(
             kind(Path::new("/dev/zero"), 4),

@@ -8,6 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use gokrazy_core::log_record::{Record, Stream};
+use gokrazy_core::regular_file;
 
 /// Bytes read at a time; many times the longest record.
 const CHUNK: usize = 64 * 1024;
@@ -97,7 +98,12 @@ impl Snapshot {
     fn of(folder: &Path) -> Self {
         let segments: Vec<(u64, File)> = segments(folder)
             .into_iter()
-            .filter_map(|number| Some((number, File::open(segment_path(folder, number)).ok()?)))
+            .filter_map(|number| {
+                Some((
+                    number,
+                    regular_file::open(&segment_path(folder, number)).ok()?,
+                ))
+            })
             .collect();
         let end = segments
             .last()
@@ -221,7 +227,7 @@ impl Reader {
         let held = self.snapshot.as_ref().and_then(|held| held.file(segment));
         match held {
             Some(file) => self.chunk_of(file),
-            None => self.chunk_of(&File::open(segment_path(&self.folder, segment))?),
+            None => self.chunk_of(&regular_file::open(&segment_path(&self.folder, segment))?),
         }
     }
 
@@ -249,7 +255,7 @@ impl Reader {
 /// The text of the newest record, for people.
 pub fn last_text(folder: &Path) -> Option<String> {
     let newest = *segments(folder).last()?;
-    let mut file = File::open(segment_path(folder, newest)).ok()?;
+    let mut file = regular_file::open(&segment_path(folder, newest)).ok()?;
     let length = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(16 * 1024)))
         .ok()?;
@@ -281,9 +287,12 @@ fn before_end(folder: &Path, wanted: Wanted, records: usize) -> Place {
     let (mut left, mut looked) = (records, 0_u64);
     let mut place = Place::START;
     for segment in segments(folder).into_iter().rev() {
-        let Ok(bytes) = fs::read(segment_path(folder, segment)) else {
+        let mut bytes = Vec::new();
+        let read = regular_file::open(&segment_path(folder, segment))
+            .and_then(|mut file| file.read_to_end(&mut bytes));
+        if read.is_err() {
             break;
-        };
+        }
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if left == 0 {
             if place == Place::START {

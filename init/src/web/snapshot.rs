@@ -339,7 +339,11 @@ mod tests {
         let sources = sources("pipe");
         let pipe = sources.run_dir.join("clock");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
-        let snapshot = sources.snapshot(SystemTime::UNIX_EPOCH);
+        // On another thread: if it waits, it does so for ever.
+        let (tell, told) = std::sync::mpsc::channel();
+        let other = sources.clone();
+        std::thread::spawn(move || tell.send(Box::new(other.snapshot(SystemTime::UNIX_EPOCH))));
+        let snapshot = told.recv_timeout(Duration::from_secs(30)).unwrap();
         assert!(snapshot.clock.is_none());
         assert_eq!(snapshot.problems.len(), 1);
         fs::remove_dir_all(&sources.run_dir).unwrap();
