@@ -17,11 +17,16 @@
 mod harness;
 
 use std::fs;
-use std::net::UdpSocket;
+use std::io::IoSliceMut;
+use std::net::{SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 
 use harness::{Setup, clock_library, reply};
 
@@ -34,11 +39,14 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 /// Answers over a link that holds up each way by 4 to 6 ms; one thread a request, as a link holds many packets.
+///
+/// The kernel tells when a request came in, and a thread that wakes late counts as a server that takes its time, so
+/// that the link is the same on a busy machine.
 fn distant_server() -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true).unwrap();
     let address = socket.local_addr().unwrap().to_string();
     thread::spawn(move || {
-        let mut buffer = [0; 512];
         let mut seed = 88_172_645_463_325_252_u64;
         let mut chance = move |most: u64| {
             seed ^= seed << 13;
@@ -47,20 +55,51 @@ fn distant_server() -> String {
             seed % (most + 1)
         };
         let held = ["NTP_BENCH_THERE", "NTP_BENCH_BACK"].map(|name| setting(name, 0) * 1_000);
-        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            let request = buffer[..length].to_vec();
+        loop {
+            let (request, from, came) = next_request(&socket);
             let mut way = |held| Duration::from_micros(4_000 + chance(2_000) + chance(held));
-            let (there, back) = (way(held[0]), way(held[1]));
+            let (received, back) = (came + way(held[0]), way(held[1]));
             let socket = socket.try_clone().unwrap();
             thread::spawn(move || {
-                thread::sleep(there);
-                let answer = reply(&request, 0.0);
-                thread::sleep(back);
+                thread::sleep((received + back).saturating_sub(since_1970()));
+                let mut answer = reply(&request, 0.0);
+                answer[32..40].copy_from_slice(&stamp(received));
+                answer[40..48].copy_from_slice(&stamp(received.max(since_1970() - back)));
                 let _ = socket.send_to(&answer, from);
             });
         }
     });
     address
+}
+
+/// A request, its sender, and when it came in, since 1970.
+fn next_request(socket: &UdpSocket) -> (Vec<u8>, SocketAddrV4, Duration) {
+    let mut buffer = [0; 512];
+    let mut space = nix::cmsg_space!(TimeSpec);
+    let mut parts = [IoSliceMut::new(&mut buffer)];
+    let message = recvmsg::<SockaddrIn>(
+        socket.as_raw_fd(),
+        &mut parts,
+        Some(&mut space),
+        MsgFlags::empty(),
+    );
+    let message = message.unwrap();
+    let came = message.cmsgs().unwrap().find_map(|one| match one {
+        ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
+        _ => None,
+    });
+    let (length, from) = (message.bytes, message.address.unwrap().into());
+    (buffer[..length].to_vec(), from, came.unwrap())
+}
+
+fn since_1970() -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap()
+}
+
+/// As NTP writes it.
+fn stamp(since_1970: Duration) -> [u8; 8] {
+    let fraction = (u64::from(since_1970.subsec_nanos()) << 32) / 1_000_000_000;
+    ((since_1970.as_secs() + 2_208_988_800) << 32 | fraction).to_be_bytes()
 }
 
 /// The error in seconds of the stand-in clock whose state this file holds.
