@@ -102,6 +102,8 @@ impl Running {
     /// Sends SIGTERM, or whichever, and awaits the end.
     pub(crate) fn end_by(mut self, name: &str) -> Output {
         self.signal(name);
+        let child = self.0.as_mut().unwrap();
+        until("end", || child.try_wait().unwrap().is_some());
         self.0.take().unwrap().wait_with_output().unwrap()
     }
 }
