@@ -135,18 +135,30 @@ pub fn fixed6(fixed: &Fixed, interface: u32, metric: u32, standing: Standing) ->
         metric,
         ..lone_address(address, interface, FOREVER, FOREVER)
     });
-    let route = fixed.gateway6.map(|gateway| Route {
+    let route = |destination: Ipv6Addr, prefix, gateway: Option<Ipv6Addr>| Route {
         interface,
-        destination: Ipv6Addr::UNSPECIFIED.into(),
-        prefix: 0,
-        gateway: Some(gateway.into()),
+        destination: destination.into(),
+        prefix,
+        gateway: gateway.map(IpAddr::V6),
         source: None,
         metric,
         protocol: PROTOCOL,
-    });
+    };
+    let connected = |gateway: Ipv6Addr| {
+        let own = |(address, prefix)| prefix < 128 && contains6(address, prefix, gateway);
+        gateway.is_unicast_link_local() || fixed.address6.is_some_and(own)
+    };
+    let mut routes = Vec::new();
+    if let Some(gateway) = fixed.gateway6 {
+        // One outside the network is told to be on the link first, as with IPv4.
+        if !connected(gateway) {
+            routes.push(route(gateway, 128, None));
+        }
+        routes.push(route(Ipv6Addr::UNSPECIFIED, 0, Some(gateway)));
+    }
     Target {
         addresses: address.into_iter().collect(),
-        routes: route.into_iter().collect(),
+        routes,
     }
 }
 
@@ -188,6 +200,11 @@ fn routes(wish: &Ipv4, interface: u32, metric: u32) -> Vec<Route> {
 
 fn contains(network: Ipv4Addr, prefix: u8, address: Ipv4Addr) -> bool {
     (u32::from(network) ^ u32::from(address)) & mask_of(prefix) == 0
+}
+
+fn contains6(network: Ipv6Addr, prefix: u8, address: Ipv6Addr) -> bool {
+    let mask = u128::MAX.checked_shl(128_u32.saturating_sub(prefix.into()));
+    (u128::from(network) ^ u128::from(address)) & mask.unwrap_or(0) == 0
 }
 
 /// The steps from what an interface has to what it is to have from us.
@@ -352,5 +369,32 @@ mod tests {
         let demoted = target(&wish, Reach::World, 7, 1000, Standing::Demoted, None);
         assert_eq!(demoted.routes[0].metric, 101_000);
         assert_eq!(demoted.addresses[0].valid, FOREVER);
+    }
+    #[test]
+    fn an_ipv6_gateway_outside_the_network_gets_a_route_on_the_link() {
+        for (address, gateway, want) in [
+            ("2001:db8::5/64", "2001:db8::1", vec!["::/0"]),
+            ("2001:db8::5/64", "fe80::1", vec!["::/0"]),
+            (
+                "2001:db8::5/64",
+                "2001:db8:1::1",
+                vec!["2001:db8:1::1/128", "::/0"],
+            ),
+            (
+                "2001:db8::5/128",
+                "2001:db8::1",
+                vec!["2001:db8::1/128", "::/0"],
+            ),
+            ("2001:db8::5/0", "2001:db8:1::1", vec!["::/0"]),
+        ] {
+            let text = format!("address6={address}\ngateway6={gateway}\n");
+            let fixed = Fixed::parse(&text).unwrap();
+            let target = fixed6(&fixed, 7, 1000, Standing::Full);
+            let routes = target.routes.iter();
+            let shown: Vec<String> = routes
+                .map(|route| format!("{}/{}", route.destination, route.prefix))
+                .collect();
+            assert_eq!(shown, want, "{text}");
+        }
     }
 }

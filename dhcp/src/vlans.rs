@@ -68,6 +68,16 @@ impl Vlans {
         });
     }
 
+    /// A link is gone: if it was one of ours that someone removed, it is made again.
+    pub fn on_link_gone(&mut self, world: &mut World) {
+        if self.wanted.is_empty() {
+            return;
+        }
+        for link in world.netlink.links().unwrap_or_default() {
+            self.on_link(&link, world);
+        }
+    }
+
     /// Removes what was made.
     pub fn remove(&mut self, world: &mut World) {
         let links = world.netlink.links().unwrap_or_default();

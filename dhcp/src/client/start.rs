@@ -63,7 +63,7 @@ impl Client {
         };
         client.metric = world.metric(&client.name, client.index);
         if !world.only_offer() {
-            client.adopt(world);
+            client.adopt(link, world);
         }
         // Before the kernel makes the first one.
         world.make_addresses_stable(&client.name);
@@ -77,11 +77,9 @@ impl Client {
     }
 
     /// Takes over what an earlier run left in the kernel, or removes it.
-    fn adopt(&mut self, world: &mut World) {
-        self.lease = self
-            .machine
-            .grant()
-            .map(|grant| store::lease(grant, &self.name));
+    fn adopt(&mut self, link: &Link, world: &mut World) {
+        let granted = self.machine.grant();
+        self.lease = granted.map(|grant| store::lease(grant, &self.name));
         match &self.lease {
             Some(lease) => {
                 let address = lease.ipv4.as_ref().map(|ipv4| ipv4.address.to_string());
@@ -89,22 +87,27 @@ impl Client {
                 let line = format!("found {address} of an earlier run");
                 world.log.event(&self.name, line);
             }
+            None if self.fixed.is_some() => {}
             None => self.reconcile(world, None),
         }
         self.list_addresses6(world);
         self.publish(world);
         if let Some(fixed) = self.fixed.clone() {
-            self.fix(&fixed, world);
+            self.fix(&fixed, link, world);
         }
     }
 
     /// Puts what is fixed in force.
-    fn fix(&mut self, fixed: &Fixed, world: &mut World) {
+    fn fix(&mut self, fixed: &Fixed, link: &Link, world: &mut World) {
         if fixed.dhcp == Dhcp::Off {
             self.lease = fixed.lease(&self.name, system::now());
         }
         self.set_mtu(fixed.mtu.map(u32::from), world);
-        self.reconcile(world, None);
+        // With a carrier the look at the link follows at once, and puts it in force with the routes at their places: what
+        // an earlier run has left stands meanwhile.
+        if !link.has_carrier() {
+            self.reconcile(world, None);
+        }
         self.publish(world);
         let four = fixed
             .address

@@ -17,7 +17,10 @@ impl Daemon {
         for event in self.monitor.read().context("read netlink events")? {
             match &event {
                 NetlinkEvent::Link(link) => self.on_link(link),
-                NetlinkEvent::LinkGone(index) => self.remove(*index, Departure::Gone),
+                NetlinkEvent::LinkGone(index) => {
+                    self.remove(*index, Departure::Gone);
+                    self.vlans.on_link_gone(&mut self.world);
+                }
                 NetlinkEvent::AddressGone(gone) => {
                     // One with a lifetime that proves taken goes at once, its flags saying why.
                     self.on_address(gone, &event);

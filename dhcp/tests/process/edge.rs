@@ -447,6 +447,10 @@ fn a_vlan_is_made_and_removed() {
             net.ip("-d link show lan10")
                 .contains("vlan protocol 802.1Q id 10")
         );
+        net.ip("link del lan10");
+        eventually(5, "the VLAN anew", || {
+            net.ip("-4 addr show").contains("198.51.100.5/24")
+        });
     } else {
         let line = "lan10: make VLAN 10 on veth0: Operation not supported";
         assert_eq!(client.log().matches(line).count(), 1, "{}", client.log());

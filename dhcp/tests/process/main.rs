@@ -7,6 +7,7 @@ mod cli;
 mod common;
 mod edge;
 mod exchange;
+mod fixed;
 mod flood;
 mod interop;
 mod kea6;

@@ -1,0 +1,75 @@
+//! Fixed settings over restarts, and with routers outside their network.
+
+use std::fs::File;
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+
+use crate::common::{Net, eventually};
+use crate::interop::write;
+
+/// A folder of settings for the client's link, as a flag's value.
+fn settings(net: &Net, text: &str) -> String {
+    let folder = net.folder.join("config");
+    std::fs::create_dir_all(&folder).unwrap();
+    write(&folder.join("veth0"), text);
+    folder.display().to_string()
+}
+
+#[test]
+fn a_client_that_follows_a_killed_one_leaves_what_is_fixed_in_place() {
+    let net = Net::new();
+    let folder = settings(
+        &net,
+        "address=192.0.2.5/24\ngateway=192.0.2.1\nroutes='10.0.0.0/8,192.0.2.9'\n",
+    );
+    let first = net.client(&["--config-dir", &folder]);
+    let has_routes = || {
+        let routes = net.ip("route show");
+        routes.contains("default via 192.0.2.1") && routes.contains("10.0.0.0/8")
+    };
+    eventually(5, "all of it", || net.has("192.0.2.5/24") && has_routes());
+    first.signal(Signal::SIGKILL);
+    drop(first);
+    let heard = net.folder.join("heard");
+    #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+    let file = File::create(&heard).unwrap();
+    let mut monitor = net.in_client("ip");
+    monitor.args(["-4", "-o", "monitor", "address", "route"]);
+    let mut monitor = monitor.stdin(Stdio::null()).stdout(file).spawn().unwrap();
+    let told = || std::fs::read_to_string(&heard).unwrap_or_default();
+    // It is listening once it tells of what is done for it to tell.
+    let mut number = 0;
+    eventually(10, "the monitor", || {
+        number += 1;
+        net.ip(&format!("addr add 198.51.100.{number}/32 dev lo"));
+        told().contains("198.51.100.")
+    });
+    let client = net.client(&["--config-dir", &folder]);
+    eventually(5, "the second one", || {
+        client.log().contains("configured 192.0.2.5/24")
+    });
+    net.ip("addr add 203.0.113.1/32 dev lo");
+    eventually(10, "the last event", || told().contains("203.0.113.1"));
+    let _ = monitor.kill();
+    eventually(5, "the monitor's end", || {
+        !matches!(monitor.try_wait(), Ok(None))
+    });
+    assert!(!told().contains("Deleted"), "{}", told());
+    assert!(net.has("192.0.2.5/24") && has_routes());
+}
+
+#[test]
+fn an_ipv6_router_outside_the_network_is_reached_on_the_link() {
+    let net = Net::new();
+    let text = "address6=2001:db8::5/128\ngateway6=2001:db8:1::1\ndhcp=no\n";
+    let folder = settings(&net, text);
+    let mut client = net.client(&["--config-dir", &folder]);
+    eventually(5, "the route", || {
+        let routes = net.ip("-6 route show");
+        routes.contains("default via 2001:db8:1::1 dev veth0")
+    });
+    assert!(!client.log().contains("No route"), "{}", client.log());
+    client.terminate();
+    assert!(!net.ip("-6 route show").contains("2001:db8:1::1"));
+}
