@@ -15,7 +15,7 @@ fn each_interval_has_one_save_and_a_length_of_its_own() {
     let log = room.0.join("trace");
     let mut command = Command::new("strace");
     // With -D the child that is started becomes the program itself.
-    command.args(["-D", "-e", "trace=ppoll,renameat", "-o"]);
+    command.args(["-D", "-e", "trace=ppoll,renameat,unlinkat", "-o"]);
     command.arg(&log).arg(PROGRAM);
     command.args(room.arguments(&["--interval=100ms"]));
     let child = Running::start(&mut command);
@@ -32,6 +32,8 @@ fn each_interval_has_one_save_and_a_length_of_its_own() {
         saves == waits || saves == waits + 1,
         "a save at the start and after each wait: {calls}"
     );
+    // The old seed stays until the new one takes its place: a cut between would leave none.
+    assert!(!calls.contains("\"seed.credit\", 0)"), "{calls}");
     let lengths: Vec<Duration> = calls.lines().filter_map(length).collect();
     let (least, most) = (lengths.iter().min().unwrap(), lengths.iter().max().unwrap());
     assert!(*most <= Duration::from_micros(112_500), "{lengths:?}");
