@@ -15,11 +15,21 @@ use crate::setup::{self, Purpose};
 use crate::vm::console::Echo;
 use crate::vm::disk::Disk;
 use crate::vm::guest::{self, Ending, Guest, Setting};
-use crate::vm::qemu::{Card, Machine, Net};
+use crate::vm::http::Page;
+use crate::vm::qemu::{Card, Machine, Net, Reach};
 use crate::workspace::Workspace;
 
 /// How often we look for a signal and for the guest's end.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// What the guest's console says once it has an address on QEMU's own network.
+const GUEST_S_ADDRESS: &str = "gokrazy: the page is at ";
+
+/// How long the page may take to answer, before we look at signals again.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
+/// Bytes of the card that an image is flashed to, so that its `/perm` has room.
+const CARD: u64 = 2 << 30;
 
 /// What `run` can be told.
 #[derive(Debug, Args)]
@@ -33,6 +43,9 @@ pub(crate) struct Arguments {
     /// Image to boot; without it the machine's own is built first.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
+    /// Let the guest reach nobody: no server of the network, and not this machine either; its page appears all the same.
+    #[arg(long)]
+    offline: bool,
     /// Go on with the disk of the last run instead of a fresh copy of the image.
     #[arg(long, conflicts_with = "image")]
     keep: bool,
@@ -56,6 +69,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         folder,
         net: Net::User {
             http: arguments.http,
+            reach: match arguments.offline {
+                true => Reach::Nobody,
+                false => Reach::Outside,
+            },
         },
         namespace: None,
         clock: None,
@@ -63,7 +80,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         echo: Echo::Shown,
     };
     announce(arguments.http, password.as_deref());
-    watch(&setting)
+    watch(&setting, arguments.http)
 }
 
 /// The disk to boot, and the password of its page if it was made just now.
@@ -81,11 +98,12 @@ fn disk(
         }
         return Ok((Disk::existing(file), None));
     }
+    let flash = |image: &Path| Disk::flash(image, file, arguments.machine, CARD);
     match &arguments.image {
-        Some(image) => Ok((Disk::flash(image, file, 0)?, None)),
+        Some(image) => Ok((flash(image)?, None)),
         None => {
             let built = image::build(workspace, &image_arguments(arguments.machine))?;
-            Ok((Disk::flash(&built.path, file, 0)?, Some(built.password)))
+            Ok((flash(&built.path)?, Some(built.password)))
         }
     }
 }
@@ -130,6 +148,12 @@ pub(crate) fn board(machine: Machine) -> Board {
     }
 }
 
+/// Whether the guest's page answers, if only by asking for the password.
+fn answers(port: u16) -> bool {
+    let page = Page::new(url(port), None);
+    page.get("/", "text/html", ANSWER_LIMIT).is_ok()
+}
+
 /// QEMU's own message about a busy port does not say what to do.
 fn check_port(port: u16) -> Result<()> {
     std::net::TcpListener::bind(("127.0.0.1", port))
@@ -143,7 +167,7 @@ enum Seen {
     Ended(Ending),
 }
 
-fn watch(setting: &Setting) -> Result<()> {
+fn watch(setting: &Setting, port: u16) -> Result<()> {
     // Blocked, so that they wait for us; std gives a child an empty mask, so QEMU still ends on Ctrl-C by itself.
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
@@ -153,7 +177,7 @@ fn watch(setting: &Setting) -> Result<()> {
         .context("make a descriptor of signals")?;
     loop {
         let mut guest = Guest::power_on(setting)?;
-        match watch_once(&mut guest, &interrupts)? {
+        match watch_once(&mut guest, &interrupts, port)? {
             Seen::Interrupted => {
                 drop(guest);
                 say!(
@@ -180,8 +204,16 @@ fn watch(setting: &Setting) -> Result<()> {
     }
 }
 
-fn watch_once(guest: &mut Guest, interrupts: &SignalFd) -> Result<Seen> {
+fn watch_once(guest: &mut Guest, interrupts: &SignalFd, port: u16) -> Result<Seen> {
+    let mut told = false;
     loop {
+        if !told && guest.console().has(GUEST_S_ADDRESS) && answers(port) {
+            told = true;
+            say!(
+                "\n== the page is up: open {}/ (the address above is the guest's own, and leads nowhere from here)\n",
+                url(port)
+            );
+        }
         // Looked for first: on Ctrl-C QEMU ends too, and that is no reboot.
         let ending = guest.ending()?;
         let patience = if ending.is_some() { 2 * PAUSE } else { PAUSE };

@@ -35,6 +35,9 @@ const MACHINES: [(Machine, &str, f64); 2] = [
 /// Boots of each machine; the first one makes `/perm` its own size.
 const BOOTS: usize = 3;
 
+/// Bytes of the card that the image is flashed to.
+const CARD: u64 = 2 << 30;
+
 /// Longest boot on the host's clock.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -79,7 +82,7 @@ fn boots(workspace: &Workspace, lan: &Lan, machine: Machine, image: &Built) -> R
     let folder = workspace.target().join("vm/bench");
     let setting = Setting {
         machine,
-        disk: Disk::flash(&image.path, &folder.join("disk.img"), 0)?,
+        disk: Disk::flash(&image.path, &folder.join("disk.img"), machine, CARD)?,
         folder,
         net: Net::Tap {
             name: TAP.to_owned(),
@@ -110,7 +113,7 @@ fn one_boot(setting: &Setting, lan: &Lan, page: &Page) -> Result<f64> {
         .console()
         .wait_for("Run /init as init process", Duration::from_secs(1))?;
     let start = stamp(&line).with_context(|| format!("a time in `{line}`"))?;
-    lan.inside(|| page.post("/poweroff", Duration::from_secs(10)))?;
+    lan.inside(|| page.post("/poweroff", "", Duration::from_secs(10)))?;
     guest.wait_for_end(Duration::from_secs(120))?;
     Ok(up - start.as_secs_f64() * 1000.0)
 }

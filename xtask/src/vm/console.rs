@@ -90,6 +90,11 @@ impl Console {
         }
     }
 
+    /// Whether a line so far contains `words`.
+    pub(crate) fn has(&self, words: &str) -> bool {
+        self.lock().lines.iter().any(|line| line.contains(words))
+    }
+
     /// Whether it was to be shown, and nobody reads our standard output any more.
     pub(crate) fn is_unheard(&self) -> bool {
         self.lock().unheard

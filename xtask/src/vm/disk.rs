@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::qemu::Machine;
+
 const MIB: u64 = 1024 * 1024;
 
 /// Bytes that are copied at a time; a piece of zeros becomes a hole.
@@ -19,23 +21,28 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Copies `image` to `path`, and makes it at least `least` bytes long.
-    ///
-    /// The length becomes a power of two, as QEMU asks of an SD card.
+    /// Copies `image` to `path`, and makes it at least `least` bytes long, and as long as `machine` asks of a disk.
     ///
     /// # Errors
     /// The file that cannot be read or written.
-    pub(crate) fn flash(image: &Path, path: &Path, least: u64) -> Result<Self> {
+    pub(crate) fn flash(image: &Path, path: &Path, machine: Machine, least: u64) -> Result<Self> {
         let copied = copy_sparsely(image, path)
             .with_context(|| format!("copy {} to {}", image.display(), path.display()))?;
         let disk = Self {
             path: path.to_owned(),
         };
-        let length = copied.max(least).max(MIB).next_power_of_two();
-        disk.open()?
-            .set_len(length)
-            .with_context(|| format!("make {} {length} bytes long", path.display()))?;
+        disk.resize(machine.disk_bytes(copied.max(least).max(MIB)))?;
         Ok(disk)
+    }
+
+    /// Makes it longer, or cuts it off.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn resize(&self, length: u64) -> Result<()> {
+        self.open()?
+            .set_len(length)
+            .with_context(|| format!("make {} {length} bytes long", self.path.display()))
     }
 
     /// A disk that is there already.

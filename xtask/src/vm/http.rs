@@ -47,17 +47,17 @@ impl Page {
         answer(response)
     }
 
-    /// Posts nothing to `path`, as a program and not as a browser.
+    /// Posts `body` to `path`, as a program and not as a browser.
     ///
     /// # Errors
     /// No answer came; a refusal is an answer.
-    pub(crate) fn post(&self, path: &str, limit: Duration) -> Result<Answer> {
+    pub(crate) fn post(&self, path: &str, body: &str, limit: Duration) -> Result<Answer> {
         let mut request = agent(limit).post(format!("{}{path}", self.base));
         if let Some(password) = &self.password {
             request = request.header("Authorization", basic(password));
         }
         let response = request
-            .send_empty()
+            .send(body)
             .with_context(|| format!("post {}{path}", self.base))?;
         answer(response)
     }

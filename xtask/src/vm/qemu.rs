@@ -45,12 +45,23 @@ pub(crate) enum Net {
     User {
         /// Port on the host.
         http: u16,
+        /// Whom the guest can reach.
+        reach: Reach,
     },
     /// A tap device that is there already.
     Tap {
         /// Its name.
         name: String,
     },
+}
+
+/// Whom a guest on QEMU's own network can reach; its page is forwarded in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Whom the host can reach.
+    Outside,
+    /// Only QEMU's own DHCP server: nothing leaves the guest, not even a question to the host's resolver.
+    Nobody,
 }
 
 /// When the guest gets its network card.
@@ -122,6 +133,14 @@ impl Machine {
             "-drive".to_owned(),
             format!("if={interface},format=raw,file={}", escape(disk)),
         ]
+    }
+
+    /// How long a disk of at least `least` bytes is: QEMU takes only a power of two for an SD card.
+    pub(crate) fn disk_bytes(self, least: u64) -> u64 {
+        match self {
+            Self::Raspi3b => least.next_power_of_two(),
+            Self::Virt | Self::Pc => least,
+        }
     }
 
     fn card(self) -> &'static str {
@@ -233,7 +252,13 @@ impl Start {
 impl Net {
     fn backend(&self) -> [String; 2] {
         let backend = match self {
-            Self::User { http } => format!("user,id=net0,hostfwd=tcp:127.0.0.1:{http}-:80"),
+            Self::User { http, reach } => {
+                let restrict = match reach {
+                    Reach::Outside => "",
+                    Reach::Nobody => ",restrict=on",
+                };
+                format!("user,id=net0{restrict},hostfwd=tcp:127.0.0.1:{http}-:80")
+            }
             Self::Tap { name } => format!("tap,id=net0,ifname={name},script=no,downscript=no"),
         };
         ["-netdev".to_owned(), backend]
@@ -272,7 +297,10 @@ mod tests {
             machine: Machine::Raspi3b,
             disk: Path::new("a,b.img"),
             start: &start,
-            net: &Net::User { http: 8080 },
+            net: &Net::User {
+                http: 8080,
+                reach: Reach::Outside,
+            },
             clock: None,
             card: Card::BuiltIn,
             monitor: None,
@@ -284,6 +312,22 @@ mod tests {
              -drive if=sd,format=raw,file=a,,b.img -kernel k -initrd i -dtb d -append console=ttyAMA0 panic=5 \
              -netdev user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80 -device usb-net,netdev=net0,id=card0,mac=52:54:00:67:6b:01"
         );
+    }
+
+    #[test]
+    fn a_guest_without_reach_keeps_its_page() {
+        let net = Net::User {
+            http: 8080,
+            reach: Reach::Nobody,
+        };
+        let want = "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:8080-:80";
+        assert_eq!(net.backend()[1], want);
+    }
+
+    #[test]
+    fn only_an_sd_card_has_to_be_a_power_of_two() {
+        assert_eq!(Machine::Raspi3b.disk_bytes(1413 << 20), 2048 << 20);
+        assert_eq!(Machine::Virt.disk_bytes(1413 << 20), 1413 << 20);
     }
 
     #[test]

@@ -51,7 +51,9 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
         "its password opens the page"
     );
     ensure!(run.answer(&stranger)?.status == 401, "others stay outside");
-    page.post("/reboot", REQUEST_LIMIT)?;
+    run.output
+        .wait_for(&format!("== the page is up: open {url} "), LIMIT)?;
+    page.post("/reboot", "", REQUEST_LIMIT)?;
     run.output.wait_for("== the guest starts anew", LIMIT)?;
     ensure!(
         run.answer(&page)?.status == 200,
@@ -75,7 +77,8 @@ struct Run {
 impl Run {
     fn start(port: u16, log: &std::path::Path) -> Result<Self> {
         let mut child = process::ourselves()
-            .args(["run", "--machine", MACHINE, "--http", &port.to_string()])
+            .args(["run", "--machine", MACHINE, "--offline"])
+            .args(["--http", &port.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .process_group(0)
