@@ -53,7 +53,7 @@ impl<'a> Lab<'a> {
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("clear {}", folder.display()))?;
         }
-        let disk = Disk::flash(&image.path, &folder.join("disk.img"), disk)?;
+        let disk = Disk::flash(&image.path, &folder.join("disk.img"), machine, disk)?;
         let base = format!("http://{GUEST}");
         Ok(Self {
             lan,
@@ -141,6 +141,20 @@ impl<'a> Lab<'a> {
             .inside(|| page.get("/", "text/html", REQUEST_LIMIT))
     }
 
+    /// Whether nobody answers within `limit`.
+    pub(super) fn is_silent(&self, limit: Duration) -> bool {
+        let answer = self
+            .lan
+            .inside(|| self.stranger.get("/", "text/html", limit));
+        answer.is_err()
+    }
+
+    /// Posts `body` to `path` as its owner.
+    pub(super) fn post(&self, path: &str, body: &str) -> Result<Answer> {
+        self.lan
+            .inside(|| self.page.post(path, body, REQUEST_LIMIT))
+    }
+
     /// Asks for the page as its owner.
     pub(super) fn owner(&self) -> Result<Answer> {
         self.lan
@@ -216,7 +230,7 @@ impl<'a> Lab<'a> {
 
     /// Posts to `path` as its owner, which must be accepted, and waits for the run's end.
     pub(super) fn end_by(&self, mut guest: Guest, path: &str, want: Ending) -> Result<Vec<String>> {
-        let answer = self.lan.inside(|| self.page.post(path, REQUEST_LIMIT))?;
+        let answer = self.post(path, "")?;
         let accepted = (200..400).contains(&answer.status);
         ensure!(
             accepted,

@@ -5,6 +5,7 @@
 //! What is emulated is proven for the emulator: `docs/platforms.md` says what was seen on boards.
 
 mod bare;
+mod card;
 mod console;
 mod entropy;
 mod hardware_clock;
@@ -16,7 +17,9 @@ mod pi;
 mod plug;
 mod run;
 mod slots;
+mod trouble;
 mod uefi;
+mod without;
 
 use std::fs;
 use std::path::PathBuf;
@@ -37,7 +40,7 @@ use crate::workspace::Workspace;
 struct Scenario {
     name: &'static str,
     machine: Machine,
-    /// Least size of its disk in bytes; 0 for the image's own.
+    /// Least size of its disk in bytes; 0 for the image's own, or what QEMU takes above that.
     disk: u64,
     /// Its configuration, if not the workspace's.
     config: Option<&'static str>,
@@ -60,7 +63,7 @@ const SCENARIOS: &[Scenario] = &[
         machine: Machine::Virt,
         disk: 4 * GIB,
         config: None,
-        play: uefi::boots_and_reboots,
+        play: uefi::boots_stumbles_and_reboots,
     },
     Scenario {
         name: "an amd64 machine boots by UEFI",
@@ -91,6 +94,13 @@ const SCENARIOS: &[Scenario] = &[
         play: slots::no_table,
     },
     Scenario {
+        name: "a card is too small",
+        machine: Machine::Raspi3b,
+        disk: 0,
+        config: None,
+        play: card::too_small,
+    },
+    Scenario {
         name: "a trial slot has its attempts and no more",
         machine: Machine::Virt,
         disk: 0,
@@ -103,6 +113,13 @@ const SCENARIOS: &[Scenario] = &[
         disk: 0,
         config: None,
         play: slots::no_modules,
+    },
+    Scenario {
+        name: "a machine does without web, or without dhcp",
+        machine: Machine::Virt,
+        disk: 0,
+        config: Some(without::CONFIG),
+        play: without::web_or_dhcp,
     },
     Scenario {
         name: "a network adapter comes late",

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use gokrazy_core::layout::{ROOT_A, ROOT_B, SECTOR_BYTES, SLOT_TABLE_BYTES, SLOT_TABLE_LBAS};
 use gokrazy_core::slots::{SlotName, SlotState, Table, read_copies};
+use serde_json::Value;
 
 use super::Steps;
 use super::lab::{Lab, text};
@@ -16,6 +17,7 @@ use super::parts;
 use crate::image::root_id;
 use crate::process;
 use crate::vm::disk::Disk;
+use crate::vm::ext4;
 use crate::vm::guest::Ending;
 
 /// Bytes at the head of a root that are broken.
@@ -96,10 +98,12 @@ pub(super) fn trial(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A root that has no modules for the kernel gives way to the other one, which lacks randomd.
+/// A root that has no modules for the kernel gives way to the other one, which lacks randomd; on a card of exactly the
+/// image's size, so that `/perm` stays as it was made.
 pub(super) fn no_modules(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
     parts::root_without(lab, ROOT_B, &["gokrazy/randomd"])?;
     parts::root_without(lab, ROOT_A, &["lib/modules"])?;
+    let perm = ext4::bytes(lab.disk())?;
     put_table(lab.disk(), |table| table.with(SlotName::B, SlotState::Good))?;
     let mut guest = lab.power_on()?;
     lab.first_answer(&mut guest)?;
@@ -113,7 +117,19 @@ pub(super) fn no_modules(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
     steps.passed("the other slot comes up, and console and status tell why");
     parts::others_run(lab, &mut guest, "randomd")?;
     steps.passed("it does without randomd");
+    ensure!(
+        status.get("PermProblem").is_none_or(Value::is_null),
+        "a card of the image's size has no /perm: {status}"
+    );
     lab.end_by(guest, "/poweroff", Ending::PowerOff)?;
+    let after = ext4::bytes(lab.disk())?;
+    ensure!(after == perm, "/perm had {perm} bytes, and has {after}");
+    ensure!(
+        !ext4::names(lab.disk(), "/")?.is_empty(),
+        "/perm is empty after a boot"
+    );
+    ext4::check(lab.disk())?;
+    steps.passed("on a card of the image's size /perm is used as it is");
     let table = table(lab.disk())?.context("a whole slot table")?;
     ensure!(table.a == SlotState::Bad, "slot a is {}", table.a);
     Ok(())
@@ -150,7 +166,7 @@ fn install_b(lab: &Lab<'_>) -> Result<()> {
 }
 
 /// Changes both copies of the table.
-fn put_table(disk: &Disk, change: impl FnOnce(Table) -> Table) -> Result<()> {
+pub(super) fn put_table(disk: &Disk, change: impl FnOnce(Table) -> Table) -> Result<()> {
     let table = change(table(disk)?.context("a slot table in the image")?).next();
     for lba in SLOT_TABLE_LBAS {
         disk.write(lba * SECTOR_BYTES, &table.encode())?;
