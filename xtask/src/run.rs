@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value = "raspi3b")]
     machine: Machine,
     /// Port of loopback on which the page appears.
-    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     http: u16,
     /// Image to boot; without it the machine's own is built first.
     #[arg(long, value_name = "FILE")]

@@ -105,6 +105,9 @@ impl Disk {
 )]
 fn copy_sparsely(from: &Path, to: &Path) -> Result<u64> {
     let mut source = File::open(from)?;
+    // What cannot be read must not cost the disk of the last run, which `--keep` goes on with.
+    source.read_exact(&mut [0])?;
+    source.rewind()?;
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder)?;
     }
