@@ -48,6 +48,7 @@ try reboot reboot -f
 try stick ls /mnt/stick
 module=$(find /lib/modules -name '*.ko*' | head -n 1)
 echo "module $module: $(insmod $module 2>&1)"
+echo "fences $(grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status | tr -s '\t\n' ' ')"
 touch $HOME/own && touch /tmp/own && echo own
 echo end
 exec /gokrazy/busybox sleep 100000
@@ -79,6 +80,10 @@ user = "root"
 wait-for = ["mount:/mnt/stick"]
 command = ["/gokrazy/sh", "-c", "echo x > /mnt/stick/x && echo saved; exec /gokrazy/busybox sleep 100000"]
 "#;
+
+/// What the kernel says of a service's fences (proc_pid_status(5)): no capability, no new privileges, a filter.
+const FENCES: &str =
+    "fences CapEff: 0000000000000000 CapBnd: 0000000000000000 NoNewPrivs: 1 Seccomp: 2";
 
 pub(super) fn services_are_fenced_in(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
     let mut guest = lab.power_on()?;
@@ -123,6 +128,8 @@ fn thief(lab: &Lab<'_>, guest: &mut Guest, steps: &mut Steps<'_>) -> Result<()> 
         log.contains("own\n") && !log.contains("BAD"),
         "thief's log:\n{log}"
     );
+    // Most of what it tried is refused by more than one fence, so each is asked for by itself.
+    ensure!(log.contains(FENCES), "thief's fences:\n{log}");
     let thief = lab.service("thief")?;
     let unfenced = thief.get("unfenced").cloned().unwrap_or_default();
     ensure!(unfenced.is_null(), "this kernel lacks a fence: {unfenced}");
