@@ -295,6 +295,23 @@ fn a_user_by_name_has_the_groups_of_the_machines_tables() {
 }
 
 #[test]
+fn no_dev_no_proc_and_no_sys_is_enough() {
+    let setup = Setup {
+        prepare: "for place in /dev /sys /proc; do mount -t tmpfs none $place; done",
+        ..Setup::default()
+    };
+    let script = "cat; echo read nothing; exec sleep 1000";
+    let services = sh("a", script, "restart-delay = '10ms'");
+    let mut init = Init::start_with("scratch", &services, &setup);
+    init.until_logged("a", "read nothing");
+    init.ctl_ok(&["restart", "a"]);
+    init.ctl_ok(&["signal", "a", "KILL"]);
+    init.until("its next run", || (init.log("a").len() == 3).then_some(()));
+    init.signal(Signal::SIGTERM);
+    assert_eq!(init.wait(), Some(0));
+}
+
+#[test]
 fn tasks_are_limited_also_where_no_control_group_can() {
     let more = "tasks-max = 20\nrestart = 'never'";
     let script = "n=0; while [ $n -lt 100 ]; do sleep 1000 & n=$((n+1)); echo $n; done; echo all";

@@ -102,7 +102,7 @@ impl Runtime {
         let signals = start::take_signals()?;
         let queue = Queue::new()?;
         queue.add(&signals, Source::Signals)?;
-        let null = File::open(paths::DEV_NULL)?.into();
+        let null = start::nothing()?;
         let open_files = start::raise_open_files(options.mode);
         let ignored_signals = gokrazy_sys::process::ignored_signals();
         let precedence = start::take_precedence();

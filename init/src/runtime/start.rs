@@ -3,14 +3,17 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use gokrazy_core::control::End;
 use gokrazy_core::paths;
 use gokrazy_sys::process;
+use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::pipe2;
 
 use super::options::Mode;
 
@@ -38,6 +41,15 @@ pub(super) fn take_signals() -> io::Result<SignalFd> {
         &set,
         SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
     )?)
+}
+
+/// What services read: nothing. Where there is no `/dev`, as in a folder with our program alone, a pipe that nobody
+/// writes to serves.
+pub(super) fn nothing() -> io::Result<OwnedFd> {
+    match File::open(paths::DEV_NULL) {
+        Ok(null) => Ok(null.into()),
+        Err(_) => Ok(pipe2(OFlag::O_CLOEXEC)?.0),
+    }
 }
 
 /// What a signal asks for: as BusyBox's `reboot`, `halt` and `poweroff` say it to PID 1, and as gokrazy hears it; PWR
