@@ -5,9 +5,12 @@
 
 mod web_support;
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use gokrazy_core::control::{End, Request};
 use nix::sys::signal::Signal;
@@ -59,6 +62,36 @@ fn whoever_asked_for_a_reboot_is_told_that_it_comes() {
         });
         assert_eq!(web.wait_for_end().code(), Some(0));
     }
+}
+
+#[test]
+fn a_flood_of_one_stream_holds_neither_the_page_nor_its_end_up() {
+    let machine = Machine::new("end-flood");
+    machine.log("hello", 1, &["line"]);
+    let mut web = Web::start(&machine);
+    let follower = begin(&web, "/log?path=hello&stream=stderr");
+    let flooding = AtomicBool::new(true);
+    let folder = machine.run_dir().join("log/hello");
+    thread::scope(|scope| {
+        // As logd does, but faster than anybody reads: there is always more, until the page is gone.
+        scope.spawn(|| {
+            let text = "1.0 2026-11-25T16:15:05.123Z out 6 line\n".repeat(20_000);
+            let path = |number: u32| folder.join(format!("{number:010}.log"));
+            for number in 2..6_000_u32 {
+                if !flooding.load(Ordering::Relaxed) {
+                    break;
+                }
+                machine.write(&format!("run/log/hello/{number:010}.log"), &text);
+                let _ = fs::remove_file(path(number.saturating_sub(8)));
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        drop(begin(&web, "/api/v1/services/hello/log?lines=1"));
+        web.signal(Signal::SIGTERM);
+        assert_eq!(web.wait_for_end().code(), Some(0));
+        flooding.store(false, Ordering::Relaxed);
+    });
+    drop(follower);
 }
 
 #[test]
