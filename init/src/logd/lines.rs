@@ -72,28 +72,19 @@ impl Lines {
     }
 
     fn last_part(&mut self, text: &[u8], times: Times, put: &mut impl FnMut(&[u8], &[u8])) {
-        let mut rest = text;
-        if let Some(left) = self.without_mark(text) {
-            if left.is_empty() && self.split.is_none() {
-                return;
-            }
-            rest = left;
+        let mark = self.mark.as_deref().unwrap_or("\n"); // which no line holds
+        let unmarked = text.strip_suffix(mark.as_bytes());
+        if unmarked.is_some_and(<[u8]>::is_empty) && self.split.is_none() {
+            return;
         }
-        // Room was kept for a mark that did not come.
-        if let Some((first, more)) = rest
-            .split_at_checked(LINE_MAX)
-            .filter(|(_, more)| !more.is_empty())
-        {
+        let mut rest = unmarked.unwrap_or(text);
+        if rest.len() > LINE_MAX {
+            // Room was kept for a mark that did not come.
+            let (first, more) = rest.split_at(LINE_MAX);
             self.put(first, true, times, put);
             rest = more;
         }
         self.put(rest, false, times, put);
-    }
-
-    /// What a run left without a line break, where the mark of its end stands behind it.
-    fn without_mark<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
-        let mark = self.mark.as_deref()?;
-        text.strip_suffix(mark.as_bytes())
     }
 
     /// A piece of a line that goes on; as much as a mark takes is kept back, lest it be split.
