@@ -7,8 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use gokrazy_core::log_record::{Record, Stream};
-use gokrazy_core::regular_file;
+use gokrazy_core::{log_record::Record, log_record::Stream, regular_file};
 
 /// Bytes read at a time; many times the longest record.
 const CHUNK: usize = 64 * 1024;
@@ -98,12 +97,7 @@ impl Snapshot {
     fn of(folder: &Path) -> Self {
         let segments: Vec<(u64, File)> = segments(folder)
             .into_iter()
-            .filter_map(|number| {
-                Some((
-                    number,
-                    regular_file::open(&segment_path(folder, number)).ok()?,
-                ))
-            })
+            .filter_map(|number| Some((number, open(folder, number).ok()?)))
             .collect();
         let end = segments
             .last()
@@ -227,7 +221,7 @@ impl Reader {
         let held = self.snapshot.as_ref().and_then(|held| held.file(segment));
         match held {
             Some(file) => self.chunk_of(file),
-            None => self.chunk_of(&regular_file::open(&segment_path(&self.folder, segment))?),
+            None => self.chunk_of(&open(&self.folder, segment)?),
         }
     }
 
@@ -255,7 +249,7 @@ impl Reader {
 /// The text of the newest record, for people.
 pub fn last_text(folder: &Path) -> Option<String> {
     let newest = *segments(folder).last()?;
-    let mut file = regular_file::open(&segment_path(folder, newest)).ok()?;
+    let mut file = open(folder, newest).ok()?;
     let length = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(16 * 1024)))
         .ok()?;
@@ -279,8 +273,8 @@ fn segments(folder: &Path) -> Vec<u64> {
     numbers
 }
 
-fn segment_path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:010}.log"))
+fn open(folder: &Path, number: u64) -> io::Result<File> {
+    regular_file::open(&folder.join(format!("{number:010}.log")))
 }
 
 fn before_end(folder: &Path, wanted: Wanted, records: usize) -> Place {
@@ -288,8 +282,7 @@ fn before_end(folder: &Path, wanted: Wanted, records: usize) -> Place {
     let mut place = Place::START;
     for segment in segments(folder).into_iter().rev() {
         let mut bytes = Vec::new();
-        let read = regular_file::open(&segment_path(folder, segment))
-            .and_then(|mut file| file.read_to_end(&mut bytes));
+        let read = open(folder, segment).and_then(|mut file| file.read_to_end(&mut bytes));
         if read.is_err() {
             break;
         }
@@ -326,6 +319,10 @@ fn before_end(folder: &Path, wanted: Wanted, records: usize) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn segment_path(folder: &Path, number: u64) -> PathBuf {
+        folder.join(format!("{number:010}.log"))
+    }
     use gokrazy_core::atomic::{Durability, replace};
 
     struct Log(PathBuf);
