@@ -25,6 +25,10 @@ pub const MAX_ROOT_DISTANCE: u64 = 1_500_000_000;
 /// Longest round trip that is believed, in nanoseconds.
 pub const MAX_DELAY: i64 = 3 * SECOND;
 
+/// How much a server's transmit time may lie before its receive time, in nanoseconds: one of the two may be stamped by
+/// a clock that moves in ticks of up to 10 ms (`CLOCK_REALTIME_COARSE`, clock_gettime(2)).
+const TICK: i64 = 10_000_000;
+
 /// The times between which a reply must lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -62,7 +66,7 @@ pub enum Refusal {
     Unsynchronised,
     /// Stratum 16 or above.
     Stratum(u8),
-    /// A timestamp is zero, lies outside [`Span`], or the server sent before it received.
+    /// A timestamp is zero, lies outside [`Span`], or the server sent more than a tick of its clock before it received.
     Times,
     /// The server is too far from its source of time.
     RootDistance,
@@ -169,9 +173,8 @@ fn times(header: &[u8; LENGTH], span: Span) -> Result<(Wall, Wall), Refusal> {
     let (receive, transmit) = (field(header, 32), field(header, 40));
     let received = Wall::from_ntp(receive, span.floor);
     let transmitted = Wall::from_ntp(transmit, span.floor);
-    let possible =
-        receive != 0 && transmit != 0 && received <= transmitted && transmitted <= span.ceiling;
-    if possible {
+    let in_order = received.since(transmitted) <= TICK && received.max(transmitted) <= span.ceiling;
+    if receive != 0 && transmit != 0 && in_order {
         Ok((received, transmitted))
     } else {
         Err(Refusal::Times)
@@ -284,6 +287,14 @@ mod tests {
     }
 
     #[test]
+    fn a_server_s_two_stamps_may_be_a_tick_apart_the_wrong_way() {
+        let mut bytes = reply();
+        bytes[40..48].copy_from_slice(&ntp(NOW, 0xfe00_0000));
+        let sample = read(&bytes, NONCE, span(), &exchange()).unwrap();
+        assert_eq!(sample.delay, 10_000_000 + 7_812_500);
+    }
+
+    #[test]
     fn each_check_refuses() {
         check(|b| b[0] = 0x1c, Refusal::Version(3));
         check(|b| b[0] = 0x2c, Refusal::Version(5));
@@ -302,6 +313,11 @@ mod tests {
         check(|b| b[32..40].fill(0), Refusal::Times);
         check(|b| b[40..48].fill(0), Refusal::Times);
         check(|b| b[40..48].copy_from_slice(&ntp(NOW, 0)), Refusal::Times);
+        // 15.6 ms before it received.
+        check(
+            |b| b[40..48].copy_from_slice(&ntp(NOW, 0xfc00_0000)),
+            Refusal::Times,
+        );
         check(
             |b| b[40..48].copy_from_slice(&ntp(NOW + 1, 1 << 30)),
             Refusal::Delay,
