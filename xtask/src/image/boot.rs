@@ -81,6 +81,8 @@ pub(crate) fn command_line(
         "gpt".to_owned(),
         "panic=10".to_owned(),
         "oops=panic".to_owned(),
+        // The kernel would try each of its ciphers, the slowest key exchanges among them, beside all that boots.
+        "cryptomgr.notests".to_owned(),
     ];
     words.extend(
         consoles(board, serial)
@@ -187,7 +189,7 @@ mod tests {
     #[test]
     fn the_command_line_is_what_stage_1_reads() {
         let check = |board, serial, further: &[&str], want: &str| {
-            let start = "root=PARTUUID=ID gokrazy.slot=a rootwait gpt panic=10 oops=panic ";
+            let start = "root=PARTUUID=ID gokrazy.slot=a rootwait gpt panic=10 oops=panic cryptomgr.notests ";
             assert_eq!(
                 command_line(board, SlotName::A, "ID", serial, further),
                 format!("{start}{want}")

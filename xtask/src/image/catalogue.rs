@@ -15,7 +15,7 @@ const STORAGE_PI: &str = "bcm2835_wdt bcm2835 sdhci_iproc sdhci_brcmstb fixed gp
 const STORAGE: &str = "xhci_pci sd_mod usb_storage uas nvme";
 
 /// Machines and virtual machines with UEFI.
-const STORAGE_UEFI: &str = "virtio_pci virtio_mmio virtio_blk virtio_scsi ahci sdhci_acpi";
+const STORAGE_UEFI: &str = "virtio_pci virtio_blk virtio_scsi virtio_mmio ahci sdhci_acpi";
 
 const STORAGE_AMD64: &str = "ata_piix ehci_pci mmc_block sdhci_pci vmw_pvscsi";
 

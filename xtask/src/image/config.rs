@@ -59,6 +59,9 @@ pub(crate) struct Config {
     /// Kernel modules beside the default ones.
     #[serde(default)]
     pub(crate) modules: Vec<Spanned<String>>,
+    /// Whether the distribution's signatures on kernel modules stay on them.
+    #[serde(default)]
+    pub(crate) module_signatures: bool,
     /// Whether Enter on the console opens a shell, as root and without a password.
     #[serde(default)]
     pub(crate) emergency_shell: bool,

@@ -11,7 +11,7 @@ use super::cache::Cache;
 use super::fat::BootFile;
 use super::gpt::{self, Mbr};
 use super::kernel::Kernel;
-use super::modules;
+use super::modules::{self, Signatures};
 use super::root::{self, Ingredients};
 use super::tree::{Content, Tree};
 use super::{Arguments, Board, Built, Loaded, Sizes, boot, catalogue, fat, password, write};
@@ -223,22 +223,19 @@ impl Builder<'_> {
     fn modules(&self) -> Result<(Chosen, Chosen)> {
         let (source, release) = (&self.kernel.modules, &self.kernel.release);
         let index = modules::index(&self.cache, source, release, &self.kernel.key)?;
-        let further: Vec<&str> = self
-            .loaded
-            .config
-            .modules
-            .iter()
-            .map(|name| name.get_ref().as_str())
-            .collect();
+        let config = &self.loaded.config;
+        let further = config.modules.iter().map(|name| name.get_ref().as_str());
+        let further: Vec<&str> = further.collect();
         if let Some(name) = index.unknown(&further) {
             bail!(
                 "{}: `modules` names {name}, and kernel {release} has no such module",
                 self.loaded.path.display()
             );
         }
+        let signatures = Signatures::kept_if(config.module_signatures);
         let choose = |names: &[&str], load: &[&str]| -> Result<Chosen> {
             let paths = index.closure(names);
-            let folder = modules::unpacked(&self.cache, source, release, &self.kernel.key, &paths)?;
+            let folder = modules::unpacked(&self.cache, self.kernel, &paths, signatures)?;
             Ok(Chosen {
                 files: modules::files(&folder)?,
                 load_order: index.list(load),

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::cache::Cache;
+use super::kernel::Kernel;
 use crate::process;
 
 /// What a kernel has: path of each module below `lib/modules/<release>`, with what it needs.
@@ -107,20 +108,36 @@ pub(crate) fn index(cache: &Cache, source: &Path, release: &str, key: &str) -> R
     ))
 }
 
-/// A folder with `paths` of `source`, unpacked, and the index files that fit them.
+/// What becomes of the distribution's signatures on modules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signatures {
+    /// They stay: a kernel under Secure Boot loads no other modules.
+    Kept,
+    /// They go: the kernel would check each one, which is most of what loading a small module costs.
+    Removed,
+}
+
+impl Signatures {
+    /// As the configuration says.
+    pub(crate) fn kept_if(kept: bool) -> Self {
+        if kept { Self::Kept } else { Self::Removed }
+    }
+}
+
+/// A folder with `paths` of the kernel's modules, unpacked, and the index files that fit them.
 ///
 /// # Errors
 /// A module cannot be unpacked, or depmod's own.
 pub(crate) fn unpacked(
     cache: &Cache,
-    source: &Path,
-    release: &str,
-    key: &str,
+    kernel: &Kernel,
     paths: &[String],
+    signatures: Signatures,
 ) -> Result<PathBuf> {
+    let (source, release, key) = (&kernel.modules, &kernel.release, &kernel.key);
     let key = format!(
         "modules-{}",
-        crate::digest::of_bytes(format!("{key} {}", paths.join(" ")).as_bytes())
+        crate::digest::of_bytes(format!("{key} {signatures:?} {}", paths.join(" ")).as_bytes())
     );
     let folder = cache.folder(&key, |half| {
         let target = half.join("lib/modules").join(release);
@@ -128,6 +145,9 @@ pub(crate) fn unpacked(
             copy(&source.join(path), &target.join(path))?;
         }
         unpack(&target, paths)?;
+        if signatures == Signatures::Removed {
+            remove_signatures(&target, paths)?;
+        }
         for name in [
             "modules.builtin",
             "modules.order",
@@ -210,6 +230,43 @@ fn unpack(target: &Path, paths: &[String]) -> Result<()> {
     Ok(())
 }
 
+fn remove_signatures(target: &Path, paths: &[String]) -> Result<()> {
+    for path in paths {
+        let path = match path.split_once(".ko") {
+            Some((name, _packed)) => target.join(format!("{name}.ko")),
+            None => continue,
+        };
+        let module = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let length = u64::try_from(without_signature(&module).len())?;
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_len(length))
+            .with_context(|| format!("cut the signature off {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What ends a signed module (`MODULE_SIG_STRING` of `<linux/module_signature.h>`).
+const SIGNATURE_MARK: &[u8] = b"~Module signature appended~\n";
+
+/// Bytes of `struct module_signature` before that mark; its last four are the signature's length, big-endian.
+const SIGNATURE_HEAD: usize = 12;
+
+/// A module without its signature, which stands at its end; one without is returned as it is.
+fn without_signature(module: &[u8]) -> &[u8] {
+    let bare = || {
+        let rest = module.strip_suffix(SIGNATURE_MARK)?;
+        let length = u32::from_be_bytes(*rest.last_chunk()?);
+        let end = rest
+            .len()
+            .checked_sub(SIGNATURE_HEAD)?
+            .checked_sub(usize::try_from(length).ok()?)?;
+        module.get(..end)
+    };
+    bare().unwrap_or(module)
+}
+
 fn depmod(base: &Path, release: &str) -> Result<()> {
     let Some(depmod) = crate::setup::program("depmod") else {
         bail!("there is no depmod; `cargo xtask setup` gets it");
@@ -239,6 +296,27 @@ mod tests {
                 "kernel/lib/crc16.ko.xz"
             ]
         );
+    }
+
+    #[test]
+    fn a_signature_goes_and_nothing_else() {
+        let signed = |length: u32| {
+            let mut module = b"ELF, code and data".to_vec();
+            module.extend([b's'; 300]);
+            module.extend([0, 0, 2, 0, 0, 0, 0, 0]);
+            module.extend(length.to_be_bytes());
+            module.extend(SIGNATURE_MARK);
+            module
+        };
+        assert_eq!(without_signature(&signed(300)), b"ELF, code and data");
+        let longer_than_the_file = signed(3000);
+        assert_eq!(
+            without_signature(&longer_than_the_file),
+            longer_than_the_file
+        );
+        for plain in [&b"ELF"[..], SIGNATURE_MARK, b""] {
+            assert_eq!(without_signature(plain), plain);
+        }
     }
 
     #[test]
