@@ -10,15 +10,12 @@ use std::path::{Path, PathBuf};
 
 use crate::kmsg::{self, Priority};
 use crate::module_crew::{Crew, Work};
-use crate::module_loader::Loader;
+use crate::module_loader::{FAT, Loader};
 use crate::paths;
 use crate::uevent::{Announcement, Uevent, UeventSocket};
 
 /// Announcements that are read in one turn; the rest waits for the next, so that a flood cannot hold PID 1.
 const MAX_IN_ONE_TURN: usize = 256;
-
-/// How deep below `/sys/devices` we look; real trees are half as deep, and links are not followed.
-const MAX_DEPTH: usize = 32;
 
 /// Listens for devices, and loads their modules.
 #[derive(Debug)]
@@ -124,7 +121,12 @@ impl AsFd for Hotplug {
 fn load(loader: &mut Loader, work: &Work) {
     let modules = match work {
         Work::These(modaliases) => loader.modules_for(modaliases),
-        Work::Everything => loader.modules_for(&modaliases()),
+        Work::Everything => {
+            let mut modules = loader.modules_for(&modaliases());
+            // No device asks for it; last, since nothing on the way to the network needs it.
+            modules.extend(FAT.map(str::to_owned));
+            modules
+        }
     };
     for module in modules {
         if let Err(error) = loader.load(&module) {
@@ -138,23 +140,27 @@ fn load(loader: &mut Loader, work: &Work) {
 
 /// The modaliases of all devices that are there.
 pub fn modaliases() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    collect_modaliases(Path::new(paths::SYS_DEVICES), 0, &mut found);
-    found
+    modaliases_below(Path::new(paths::SYS))
 }
 
-fn collect_modaliases(folder: &Path, depth: usize, found: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder && depth < MAX_DEPTH {
-            collect_modaliases(&entry.path(), depth.saturating_add(1), found);
-        } else if entry.file_name() == "modalias"
-            && let Ok(text) = fs::read_to_string(entry.path())
-            && !text.trim().is_empty()
-        {
-            found.insert(text.trim().to_owned());
-        }
-    }
+/// Each device is on a bus or of a class, and is listed there; the tree holds many folders that are no devices.
+/// The processor's features are told by its bus's own folder.
+fn modaliases_below(sys: &Path) -> BTreeSet<String> {
+    let on_buses = entries(&sys.join("bus")).map(|bus| bus.join("devices"));
+    let devices = on_buses
+        .chain(entries(&sys.join("class")))
+        .flat_map(|folder| entries(&folder));
+    devices
+        .chain([sys.join("devices/system/cpu")])
+        .filter_map(|device| fs::read_to_string(device.join("modalias")).ok())
+        .map(|text| text.trim().to_owned())
+        .filter(|modalias| !modalias.is_empty())
+        .collect()
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let listed = fs::read_dir(folder).into_iter().flatten().flatten();
+    listed.map(|entry| entry.path())
 }
 
 fn warn(text: &str) {
@@ -171,22 +177,40 @@ mod tests {
     use crate::atomic::{Durability, replace};
 
     #[test]
-    fn modaliases_are_collected_from_the_whole_tree() {
-        let root =
-            std::env::temp_dir().join(format!("gokrazy-core-hotplug-{}", std::process::id()));
-        let deep = root.join("platform/soc/usb1");
-        fs::create_dir_all(&deep).unwrap();
-        let put = |path: PathBuf, text: &str| {
-            replace(&path, text.as_bytes(), 0o644, Durability::Volatile).unwrap()
+    fn modaliases_are_those_of_buses_classes_and_the_processor() {
+        let sys = std::env::temp_dir().join(format!("gokrazy-core-hotplug-{}", std::process::id()));
+        let device = |path: &str, modalias: &str| {
+            let folder = sys.join("devices").join(path);
+            fs::create_dir_all(&folder).unwrap();
+            let file = folder.join("modalias");
+            replace(&file, modalias.as_bytes(), 0o644, Durability::Volatile).unwrap();
+            folder
         };
-        put(root.join("platform/modalias"), "of:NsocT\n");
-        put(deep.join("modalias"), "usb:v1d6B\n");
-        put(deep.join("uevent"), "MODALIAS=x\n");
-        put(root.join("modalias"), "\n");
-        std::os::unix::fs::symlink(&root, deep.join("loop")).unwrap();
-        let mut found = BTreeSet::new();
-        collect_modaliases(&root, 0, &mut found);
-        assert!(found.iter().eq(["of:NsocT", "usb:v1d6B"]));
-        fs::remove_dir_all(root).unwrap();
+        let list = |folder: &str, device: &Path| {
+            let folder = sys.join(folder);
+            fs::create_dir_all(&folder).unwrap();
+            let name = folder.join(device.file_name().unwrap());
+            std::os::unix::fs::symlink(device, name).unwrap();
+        };
+        list(
+            "bus/platform/devices",
+            &device("platform/soc", "of:NsocT\n"),
+        );
+        list(
+            "bus/usb/devices",
+            &device("platform/soc/usb1", "usb:v1d6B\n"),
+        );
+        list(
+            "class/input",
+            &device("platform/soc/usb1/input0", "input:b3\n"),
+        );
+        list("class/tty", &device("virtual/tty0", "\n"));
+        device("system/cpu", "cpu:type:aarch64\n");
+        fs::create_dir_all(sys.join("devices/bare")).unwrap();
+        list("bus/pci/devices", &sys.join("devices/bare"));
+        list("bus/pci/devices", &sys.join("devices/gone"));
+        let want = ["cpu:type:aarch64", "input:b3", "of:NsocT", "usb:v1d6B"];
+        assert!(modaliases_below(&sys).iter().eq(want));
+        fs::remove_dir_all(sys).unwrap();
     }
 }

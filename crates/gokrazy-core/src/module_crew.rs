@@ -2,7 +2,7 @@
 //!
 //! Devices come in bursts of hundreds, and one that is loose comes and goes without end.
 //! Each process that loads modules costs memory and reads the modules' lists, so there are never more than two; what
-//! is announced meanwhile waits, each kind of device once, and what does not fit is found again in the device tree.
+//! is announced meanwhile waits, each kind of device once, and what does not fit is found again among all devices.
 
 use std::collections::BTreeSet;
 
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_looked_for_in_the_tree() {
+    fn what_does_not_fit_is_looked_for_among_all_devices() {
         let mut crew = busy();
         for kind in 0..100_000 {
             crew.ask(format!("usb:v{kind}"));

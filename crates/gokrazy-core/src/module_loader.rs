@@ -13,6 +13,15 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 use crate::modules::{Aliases, Dependencies, name_of};
 use crate::paths;
 
+/// What a mount of FAT takes: its tables of characters are no dependencies, the kernel would ask a helper for them.
+pub const FAT: [&str; 5] = [
+    "nls_cp437",
+    "nls_iso8859_1",
+    "nls_ascii",
+    "nls_utf8",
+    "vfat",
+];
+
 /// A module could not be loaded.
 #[derive(Debug)]
 pub struct LoadError {

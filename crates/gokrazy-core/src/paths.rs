@@ -161,9 +161,6 @@ pub const SYS_BLOCK: &str = "/sys/block";
 /// Device nodes.
 pub const DEV: &str = "/dev";
 
-/// The devices that the kernel knows, as a tree.
-pub const SYS_DEVICES: &str = "/sys/devices";
-
 /// The kernel's random pool: takes bytes and credit, never blocks (random(4)).
 pub const URANDOM: &str = "/dev/urandom";
 

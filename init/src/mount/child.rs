@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gokrazy_core::boot_disk::BootDisk;
 use gokrazy_core::cmdline::RootSource;
-use gokrazy_core::module_loader::Loader;
+use gokrazy_core::module_loader::{FAT, Loader};
 use gokrazy_core::paths;
 use gokrazy_core::superblock::{HEAD_BYTES, Superblock};
 use nix::errno::Errno;
@@ -100,7 +100,11 @@ pub fn detach(target: &Path) -> io::Result<()> {
 /// A file system's module goes by the alias `fs-<type>`; one that is built in has none.
 fn load(folder: &Path, kind: &str) {
     let mut loader = Loader::open(folder);
-    for module in loader.modules_for(&[format!("fs-{kind}")].into()) {
+    let mut modules = loader.modules_for(&[format!("fs-{kind}")].into());
+    if kind == "vfat" {
+        modules.extend(FAT.map(str::to_owned));
+    }
+    for module in modules {
         // Whether it worked shows in the mount.
         let _ = loader.load(&module);
     }

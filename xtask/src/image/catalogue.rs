@@ -44,8 +44,8 @@ const NETWORK_AMD64: &str = "e1000 e1000e igb igc r8169 tg3 vmxnet3";
 const DEVICES_AMD64: &str = "iTCO_wdt sp5100_tco coretemp k10temp aesni_intel crc32c_intel processor button thermal \
     fan acpi_cpufreq";
 
-/// Loaded at start whether or not a device asks for them: file systems, which the kernel asks for by name.
-const FIXED: &str = "crc32c_generic ext4 nls_cp437 nls_iso8859_1 nls_ascii nls_utf8 vfat";
+/// Loaded before `/perm` is mounted, whether or not a device asks for them; stage 2 loads other file systems later.
+const FIXED: &str = "crc32c_generic ext4";
 
 /// Names of modules.
 pub(super) type Names = Vec<&'static str>;
