@@ -1,11 +1,31 @@
 //! Brings the kernel's addresses and routes to a target.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use gokrazy_netlink::{Address, Handle};
 use nix::errno::Errno;
 
 use crate::plan::{Step, Target, steps};
+
+/// What the kernel refused.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Each in words, for the log.
+    pub complaints: Vec<String>,
+    /// Addresses that an interface lacks by it.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Refusal {
+    /// Nothing of `target` is known to be there.
+    fn of_all(target: &Target, complaints: Vec<String>) -> Self {
+        let addresses = target.addresses.iter().map(|address| address.address);
+        Self {
+            complaints,
+            addresses: addresses.collect(),
+        }
+    }
+}
 
 /// Looks at what an interface has, and changes what differs from `target`; returns what the kernel refused.
 pub fn reconcile(
@@ -13,25 +33,33 @@ pub fn reconcile(
     interface: u32,
     target: &Target,
     known: &[Ipv4Addr],
-) -> Vec<String> {
+) -> Refusal {
     let addresses = netlink.addresses(interface);
     let routes = netlink.routes(interface);
     let (addresses, routes) = match (addresses, routes) {
         (Ok(addresses), Ok(routes)) => (addresses, routes),
         (Err(error), _) | (_, Err(error)) => {
-            return vec![format!("list addresses and routes: {error}")];
+            let line = format!("list addresses and routes: {error}");
+            return Refusal::of_all(target, vec![line]);
         }
     };
-    let mut refused = Vec::new();
+    let mut refusal = Refusal::default();
     for step in steps(target, &addresses, &routes, known) {
         match perform(netlink, &step) {
             // The interface is gone, and the event that tells us is on its way.
-            Err((Errno::ENODEV, _)) => return Vec::new(),
-            Err((_, message)) => refused.push(message),
+            Err((Errno::ENODEV, _)) => return Refusal::of_all(target, Vec::new()),
+            Err((_, message)) => {
+                refusal.complaints.push(message);
+                if let Step::PutAddress(address) = &step
+                    && address.valid > 0
+                {
+                    refusal.addresses.push(address.address);
+                }
+            }
             Ok(()) => {}
         }
     }
-    refused
+    refusal
 }
 
 /// Whether the kernel has all that it should have.

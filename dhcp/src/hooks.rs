@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use gokrazy_core::keyvalue::Document;
 use gokrazy_core::lease::Lease;
+use gokrazy_sys::process::unblock_signals;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -142,6 +143,8 @@ fn start(text: &str, change: &Change) -> std::io::Result<Child> {
         let document = Document::parse(&lease.render()).unwrap_or_default();
         command.envs(document.iter());
     }
+    // Ours are blocked, since we read them from a descriptor; a command that inherits that cannot be interrupted.
+    unblock_signals(&mut command);
     command
         .env("interface", &change.interface)
         .env("reason", change.reason)

@@ -36,6 +36,12 @@ const DUID_FILE: &str = "client-identifier-duid";
 /// Name of the file with the secret of RFC 7217.
 const SECRET_FILE: &str = "ipv6-stable-secret";
 
+/// The way out where privileges are missing.
+const NEEDS: &str =
+    "run as root, or with the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE";
+/// The last of all indices, which the kernel counts up to and does not reach.
+const NO_INTERFACE: u32 = i32::MAX.unsigned_abs();
+
 /// What became of `--once` or `--test`.
 #[derive(Debug)]
 pub enum Outcome {
@@ -92,7 +98,7 @@ impl World {
         };
         Ok(Self {
             sender,
-            netlink: Handle::open().context("open netlink socket")?,
+            netlink: open_netlink(config.goal)?,
             hooks: Hooks::new(config.on_change.clone()),
             publisher,
             log,
@@ -335,14 +341,26 @@ impl World {
 fn open_sender() -> Result<OwnedFd> {
     match gokrazy_sys::packet::open() {
         Ok(socket) => Ok(socket),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => bail!(
-            "not permitted to open packet sockets: run as root, or with the capabilities CAP_NET_ADMIN, CAP_NET_RAW \
-             and CAP_NET_BIND_SERVICE"
-        ),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            bail!("not permitted to open packet sockets: {NEEDS}")
+        }
         Err(error) => {
             Err(error).context("open packet socket (does the kernel lack CONFIG_PACKET?)")
         }
     }
+}
+
+fn open_netlink(goal: Goal) -> Result<Handle> {
+    let mut netlink = Handle::open().context("open netlink socket")?;
+    let changes = !matches!(goal, Goal::Offer(_));
+    // The kernel looks at privileges before it looks for the interface.
+    if changes
+        && let Err(error) = netlink.set_mtu(NO_INTERFACE, 0)
+        && error.kind() == io::ErrorKind::PermissionDenied
+    {
+        bail!("not permitted to configure interfaces: {NEEDS}");
+    }
+    Ok(netlink)
 }
 
 /// DUID-LL over Ethernet.

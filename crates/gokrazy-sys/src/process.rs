@@ -3,11 +3,13 @@
 //! Signals to a whole group, waiting and `exec` are nix's.
 #![expect(
     unsafe_code,
-    reason = "clone3(2), _exit(2) and sigaction(2) have no safe face"
+    reason = "clone3(2), _exit(2), sigaction(2) and `pre_exec` have no safe face"
 )]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// clone3(2): makes a child that runs `child` on its own copy of the memory, in the control group whose folder
 /// `cgroup` is, and returns the child's process id.
@@ -125,6 +127,28 @@ pub fn reset_signal_action(signal: i32) {
     // as they are.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
+    }
+}
+
+/// sigprocmask(2) in the child: `command` starts with no signal blocked, whatever we block ourselves; the standard
+/// library lets it inherit our mask.
+pub fn unblock_signals(command: &mut Command) {
+    let unblock = || {
+        // SAFETY: an all-zero set is valid memory for the calls, which only write to it and read it.
+        let result = unsafe {
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut none);
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut())
+        };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
+    // SAFETY: both calls are async-signal-safe, and the closure neither allocates nor takes a lock.
+    unsafe {
+        command.pre_exec(unblock);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::apply;
 use crate::hooks::Change;
 use crate::machine::{Action, Route};
 use crate::message;
-use crate::moment::Moment;
+use crate::moment::{Moment, earlier};
 use crate::plan::{self, Reach, Target};
 use crate::store::{self, Circumstances};
 use crate::system;
@@ -20,6 +20,9 @@ use crate::world::{Outcome, World};
 
 /// Least time between two writes of the same lease to the disk, since a server can choose very short ones.
 const SAVE_GAP: Duration = Duration::from_secs(60);
+
+/// Wait before what the kernel has refused is tried again.
+const REFUSED_WAIT: Duration = Duration::from_secs(5);
 
 impl Client {
     pub(super) fn perform(&mut self, action: Action, world: &mut World) {
@@ -49,7 +52,11 @@ impl Client {
             Action::Configure(grant) => self.configure(&grant, world),
             Action::Withdraw(reason) => self.withdraw(reason.as_str(), world),
             Action::Save(grant) => self.save(&grant, world),
-            Action::Forget => world.forget(&self.name),
+            Action::Forget => {
+                // The same lease granted again is news to the disk.
+                self.saved = None;
+                world.forget(&self.name);
+            }
             Action::Show(terms) => {
                 let grant = Grant::new(*terms, system::now());
                 world.outcome = Some(Outcome::Offer(Box::new(store::lease(&grant, &self.name))));
@@ -62,13 +69,26 @@ impl Client {
         let lease = store::lease(grant, &self.name);
         let former = self.lease.replace(lease.clone());
         let former = former.as_ref().and_then(address_of);
-        let renewed = former == address_of(&lease);
+        let renewed = former == address_of(&lease) && self.is_in_force();
         let fixed = self.fixed.as_ref().and_then(|fixed| fixed.mtu);
         self.set_mtu(grant.terms.ipv4.mtu.or(fixed).map(u32::from), world);
         self.reconcile(world, former);
+        self.make_public(if renewed { "renewed" } else { "bound" }, world);
+    }
+
+    /// Makes public what is configured; what the kernel has refused is not, and is tried again.
+    pub(super) fn make_public(&mut self, reason: &'static str, world: &mut World) {
         self.publish(world);
-        self.tell(if renewed { "renewed" } else { "bound" }, world);
-        world.outcome = Some(Outcome::Bound);
+        if self.is_in_force() {
+            self.tell(reason, world);
+            world.outcome = Some(Outcome::Bound);
+        }
+    }
+
+    /// Whether the kernel has taken the address of IPv4, if there is one to take.
+    pub(super) fn is_in_force(&self) -> bool {
+        let address = self.lease.as_ref().and_then(address_of);
+        !address.is_some_and(|address| self.refused.contains(&address.into()))
     }
 
     pub(super) fn withdraw(&mut self, reason: &'static str, world: &mut World) {
@@ -175,20 +195,46 @@ impl Client {
     /// Puts back what someone else removed.
     pub(super) fn restore(&mut self, world: &mut World) {
         let target = self.target(system::now());
+        let owed = !self.is_in_force();
         if apply::is_complete(&mut world.netlink, self.index, &target) {
-            return;
+            self.refused.clear();
+        } else {
+            if self.refused.is_empty() {
+                let line = "someone removed what we configured; putting it back";
+                world.log.event(&self.name, line);
+            }
+            self.reconcile(world, None);
         }
-        let line = "someone removed what we configured; putting it back";
-        world.log.event(&self.name, line);
-        self.reconcile(world, None);
+        if owed && self.is_in_force() {
+            world
+                .log
+                .event(&self.name, "the kernel takes the address now");
+            let method = self.lease.as_ref().map(|lease| lease.method);
+            match method {
+                Some(Method::Dhcp) => self.make_public("bound", world),
+                Some(Method::Static) => self.make_public("static", world),
+                Some(Method::LinkLocal) => self.link_local_in_force(world),
+                Some(Method::Ipv6) | None => {}
+            }
+        }
     }
 
     /// Makes the kernel's state what it should be.
-    pub(super) fn reconcile(&self, world: &mut World, former: Option<Ipv4Addr>) {
-        let target = self.target(system::now());
+    pub(super) fn reconcile(&mut self, world: &mut World, former: Option<Ipv4Addr>) {
+        let now = system::now();
+        let target = self.target(now);
         let known: Vec<Ipv4Addr> = former.into_iter().collect();
-        for error in apply::reconcile(&mut world.netlink, self.index, &target, &known) {
-            world.log.event(&self.name, error);
+        let refusal = apply::reconcile(&mut world.netlink, self.index, &target, &known);
+        for line in &refusal.complaints {
+            // What stays refused is told of once, however often it is tried again.
+            if !self.complaints.contains(line) {
+                world.log.event(&self.name, line);
+            }
+        }
+        self.complaints = refusal.complaints;
+        self.refused = refusal.addresses;
+        if !self.refused.is_empty() {
+            self.reassert_at = earlier(self.reassert_at, Some(now.after(REFUSED_WAIT)));
         }
     }
 }

@@ -9,7 +9,7 @@ mod routers;
 mod start;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use gokrazy_core::lease::{Address6, Lease, Method};
@@ -70,6 +70,9 @@ pub struct Client {
     fixed: Option<Fixed>,
     /// The MTU to go back to.
     former_mtu: Option<u32>,
+    /// Addresses that the kernel has refused, and in which words.
+    refused: Vec<IpAddr>,
+    complaints: Vec<String>,
     reassert_at: Option<Moment>,
     reasserted_at: Option<Moment>,
     saved: Option<(Ipv4Addr, Moment)>,
@@ -359,7 +362,14 @@ impl Client {
             .event(&self.name, format!("no server; taking {address}"));
         self.lease = Some(lease);
         self.reconcile(world, None);
+        self.link_local_in_force(world);
+    }
+
+    /// Makes a link-local address public, if the kernel has taken it; it is no goal of `--once`.
+    fn link_local_in_force(&self, world: &mut World) {
         self.publish(world);
-        self.tell("link-local", world);
+        if self.is_in_force() {
+            self.tell("link-local", world);
+        }
     }
 }

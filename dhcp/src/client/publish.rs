@@ -20,7 +20,8 @@ const MOST: usize = 16;
 impl Client {
     /// What it adds to the resolver configuration.
     pub fn contribution(&self) -> Contribution {
-        let mut contribution = self.lease.as_ref().map(contribution).unwrap_or_default();
+        let lease = self.lease.as_ref().filter(|_| self.is_in_force());
+        let mut contribution = lease.map(contribution).unwrap_or_default();
         if let Some(fixed) = &self.fixed {
             let servers = fixed.dns.iter().map(ToString::to_string);
             contribution.servers.extend(servers);
@@ -38,7 +39,8 @@ impl Client {
     pub(super) fn published(&self) -> Option<Lease> {
         let alone = |since| Lease::endless(&self.name, Method::Ipv6, None, since);
         let since = self.ipv6_since.map(|since| alone(since.as_secs()));
-        let lease = self.lease.clone().or(since)?;
+        let lease = self.lease.clone().filter(|_| self.is_in_force());
+        let lease = lease.or(since)?;
         Some(Lease {
             addresses6: self.addresses6.iter().take(MOST).copied().collect(),
             dns6: self.dns6(),

@@ -1,7 +1,7 @@
 //! How a client begins: what is fixed, what an earlier run has left, and what of it is taken over.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use gokrazy_netlink::Link;
 
@@ -53,6 +53,8 @@ impl Client {
             lease: None,
             fixed,
             former_mtu,
+            refused: Vec::new(),
+            complaints: Vec::new(),
             reassert_at: None,
             reasserted_at: None,
             saved: None,
@@ -73,6 +75,9 @@ impl Client {
             world.log.event(&client.name, format!("set up: {error}"));
         }
         client.link_changed(link, world);
+        if let Some(fixed) = client.fixed.clone() {
+            client.tell_of_fixed(&fixed, world);
+        }
         client
     }
 
@@ -108,7 +113,17 @@ impl Client {
         if !link.has_carrier() {
             self.reconcile(world, None);
         }
+    }
+
+    /// Says what is fixed, once it is in force.
+    fn tell_of_fixed(&mut self, fixed: &Fixed, world: &mut World) {
         self.publish(world);
+        let v4 = fixed.address.map(|(address, _)| IpAddr::from(address));
+        let v6 = fixed.address6.map(|(address, _)| IpAddr::from(address));
+        let mut addresses = v4.into_iter().chain(v6).peekable();
+        if addresses.peek().is_some() && addresses.all(|address| self.refused.contains(&address)) {
+            return;
+        }
         let four = fixed
             .address
             .map(|(address, prefix)| format!(" {address}/{prefix}"));

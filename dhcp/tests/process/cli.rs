@@ -78,3 +78,16 @@ fn without_privileges_it_says_what_it_needs() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("CAP_NET_ADMIN"), "{text}");
 }
+
+/// Enough to ask for a lease and not to configure it: who waits for `--once` is told at the start.
+#[test]
+fn with_packet_sockets_alone_it_does_not_start() {
+    let net = Net::new();
+    let mut command = net.in_client("setpriv");
+    command.args(["--bounding-set", "-all,+net_raw", "--inh-caps", "-all"]);
+    command.arg(env!("CARGO_BIN_EXE_dhcp")).args(net.folders());
+    let output = command.args(["--once", "--timeout", "5"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("not permitted to configure"), "{text}");
+}

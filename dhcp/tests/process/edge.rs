@@ -553,3 +553,37 @@ fn a_burst_of_forged_replies_does_not_push_the_real_one_out() {
     client.signal(Signal::SIGCONT);
     server.expect(REQUEST, 10);
 }
+
+#[test]
+fn an_address_that_is_granted_again_after_a_refusal_is_kept_again() {
+    let net = Net::new();
+    let state = net.folder.join("state/veth0");
+    let (server, _client) = bind(&net, &lease(4));
+    eventually(5, "the file", || state.exists());
+    let renew = server.expect(REQUEST, 10);
+    server.reply(&renew, NAK, &[]);
+    server.serve(&[&lease(3600)]);
+    eventually(5, "the file anew", || state.exists());
+}
+
+/// The kernel refuses an address whose network it has on the interface with another scope.
+#[test]
+fn once_waits_until_the_kernel_has_taken_the_address() {
+    let net = Net::new();
+    let server = net.server();
+    net.ip("addr add 192.0.2.50/24 dev veth0 scope link");
+    let told = net.folder.join("told");
+    let command = format!("echo $reason >> {}", told.display());
+    let flags = ["--once", "--timeout", "60", "--on-change", &command];
+    let mut client = net.client(&[&flags[..], &OFF].concat());
+    server.serve(&[&lease(3600)]);
+    eventually(10, "the refusal", || {
+        client.log().contains("add address 192.0.2.17/24: ")
+    });
+    assert!(client.is_alive() && !told.exists());
+    assert_eq!(net.published("net/veth0"), None);
+    net.ip("addr del 192.0.2.50/24 dev veth0");
+    assert_eq!(client.exit(20), Some(0));
+    assert!(net.has("192.0.2.17") && net.published("net/veth0").is_some());
+    assert_eq!(std::fs::read_to_string(&told).unwrap(), "bound\n");
+}

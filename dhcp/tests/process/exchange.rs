@@ -569,6 +569,23 @@ fn hooks_are_told_with_values_in_their_environment() {
     );
 }
 
+#[test]
+fn hooks_run_with_no_signal_blocked() {
+    let net = Net::new();
+    let server = net.server();
+    let told = net.folder.join("told");
+    // dash unblocks them itself for what it forks.
+    let command = format!("exec grep SigBlk /proc/self/status > {}", told.display());
+    let _client = net.client(&["--conflict-check", "off", "--on-change", &command]);
+    server.serve(&[&lease(3600)]);
+    let mut text = String::new();
+    eventually(10, "the hook", || {
+        text = std::fs::read_to_string(&told).unwrap_or_default();
+        text.ends_with('\n')
+    });
+    assert_eq!(text, "SigBlk:\t0000000000000000\n");
+}
+
 /// The environment holds what the server said word for word, and a shell that expands it runs none of it.
 #[test]
 fn hooks_run_nothing_that_came_from_the_network() {
