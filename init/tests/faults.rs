@@ -33,7 +33,7 @@ fn alive() -> String {
 }
 
 #[test]
-fn a_killed_logd_comes_back_and_loses_nothing() {
+fn a_killed_logd_comes_back_and_loses_nothing_but_what_it_had_in_hand() {
     let script = "i=0; while [ $i -lt 700 ]; do echo line $i; i=$((i+1)); sleep 0.001; done; echo done; exec sleep 1000";
     let init = Init::start("logd", &sh("a", script, "log-max = '1M'"));
     init.until_logged("a", "line 100");
@@ -47,10 +47,11 @@ fn a_killed_logd_comes_back_and_loses_nothing() {
         });
     }
     init.until_logged("a", "done");
-    let log = init.log("a");
-    for n in 0..700 {
-        assert!(log.contains(&format!("line {n}")), "line {n} is lost");
-    }
+    let log: HashSet<String> = init.log("a").into_iter().collect();
+    let is_lost = |n: &u32| !log.contains(&format!("line {n}"));
+    // What was read at once, and not written yet.
+    let gaps = (1..700).filter(|n| is_lost(n) && !is_lost(&(n - 1)));
+    assert!(gaps.count() <= 3, "{log:?}");
 }
 
 /// Prints numbered lines as fast as it can, and then how long it was held up at most, in milliseconds.
@@ -447,4 +448,95 @@ fn a_run_folder_belongs_to_one_init() {
     assert_eq!(impossible.status.code(), Some(1));
     let error = String::from_utf8(impossible.stderr).unwrap();
     assert!(error.contains("Not a directory"), "the reason: {error}");
+}
+
+#[test]
+fn logd_holds_more_pipes_than_a_service_may_open_files() {
+    let services: String = (0..60)
+        .map(|n| sh(&format!("s{n}"), &format!("echo I am {n}"), ""))
+        .collect();
+    let setup = Setup {
+        before: &["prlimit", "--nofile=64:4096"],
+        ..Setup::default()
+    };
+    let init = Init::start_with("pipes", &services, &setup);
+    for n in 0..60 {
+        init.until_logged(&format!("s{n}"), &format!("I am {n}"));
+    }
+}
+
+/// On a device 902 is our web page; elsewhere it may be anybody.
+#[test]
+fn in_a_container_the_user_of_our_web_page_is_nobody() {
+    let init = Init::start("stranger", &alive());
+    init.until_state("alive", "running");
+    let program = init.folder.join("ctl");
+    // Where the stranger may run it; by another process, for a child of this one must not hold it open (ETXTBSY).
+    let copied = std::process::Command::new("install")
+        .args(["-m", "755", env!("CARGO_BIN_EXE_init")])
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
+    let ask = |words: &[&str]| {
+        let output = std::process::Command::new("setpriv")
+            .args(["--reuid", "902", "--regid", "902", "--clear-groups"])
+            .arg(&program)
+            .args(["ctl", "--run-dir"])
+            .arg(init.folder.join("run"))
+            .args(words)
+            .output()
+            .unwrap();
+        output.status.code()
+    };
+    assert_eq!(ask(&["status", "alive"]), Some(0));
+    assert_eq!(ask(&["stop", "alive"]), Some(5));
+    assert_eq!(ask(&["divert", "x", "/bin/true"]), Some(5));
+    assert_eq!(init.state("alive"), "running");
+}
+
+/// An init that stands still meanwhile finds first that a child has ended, and takes all ends in at once.
+#[test]
+fn ready_and_gone_at_once_is_ready() {
+    const SPEAKER: &str = "import os, socket, time\n\
+         while not os.path.exists('second'): time.sleep(0.01)\n\
+         one = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+         one.sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])";
+    let folder = std::env::temp_dir().join(format!("in-quick-{}", std::process::id()));
+    let place = format!("working-directory = '{}'", folder.display());
+    let speaker = |n: u32| {
+        format!(
+            "[[service]]\nname = 's{n}'\nuser = 'root'\nnotify = true\n{place}\n\
+             command = ['python3', '-S', '-c', \"\"\"{SPEAKER}\"\"\"]\n"
+        )
+    };
+    let first = sh("first", "while [ ! -e first ]; do sleep 0.01; done", &place);
+    let services: String = (0..8).map(speaker).collect();
+    let init = Init::start("quick", &(first + &services));
+    let pids = |names: Vec<String>| -> Vec<i64> {
+        let pid = |name: String| init.until("its process", || init.status(&name)["pid"].as_i64());
+        names.into_iter().map(pid).collect()
+    };
+    let speakers = pids((0..8).map(|n| format!("s{n}")).collect());
+    let first = pids(vec!["first".to_owned()]);
+    let ended = |pid: &i64| {
+        let stat = format!("/proc/{}/root/proc/{pid}/stat", init.pid());
+        std::fs::read_to_string(stat).is_ok_and(|stat| stat.contains(") Z "))
+    };
+    init.signal(Signal::SIGSTOP);
+    for (file, pids) in [("first", first), ("second", speakers)] {
+        std::fs::write(init.folder.join(file), "").unwrap();
+        init.until("their ends", || pids.iter().all(ended).then_some(()));
+    }
+    init.signal(Signal::SIGCONT);
+    for n in 0..8 {
+        let status = init.until("its end to be taken in", || {
+            let status = init.status(&format!("s{n}"));
+            (status["pid"].is_null() || status["restarts"] != 0).then_some(status)
+        });
+        assert_eq!(
+            (&status["state"], &status["restarts"]),
+            (&"finished".into(), &0.into()),
+            "{status}"
+        );
+    }
 }

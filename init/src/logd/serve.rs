@@ -239,13 +239,17 @@ impl Server {
         }
         let bytes = |key| document.optional_as(key).ok().flatten().unwrap_or(0);
         let limits = (bytes("volatile"), bytes("persistent"));
-        let streams = if name == service::KERNEL_LOG {
-            [Stream::Kernel; 2]
-        } else {
-            [Stream::Out, Stream::Err]
+        let streams: &[Stream] = match name {
+            service::KERNEL_LOG => &[Stream::Kernel],
+            service::INIT_LOG => &[Stream::Out],
+            _ => &[Stream::Out, Stream::Err],
         };
-        for (stream, fd) in streams.into_iter().zip(descriptors) {
-            if let Err(error) = self.add(name, stream, fd, limits) {
+        if descriptors.len() < streams.len() {
+            // The kernel drops what our table has no room for (`MSG_CTRUNC`).
+            eprintln!("logd: no descriptor left for {name}: raise `ulimit -n` of init");
+        }
+        for (stream, fd) in streams.iter().zip(descriptors) {
+            if let Err(error) = self.add(name, *stream, fd, limits) {
                 eprintln!("logd: listen to {name}: {error}");
             }
         }

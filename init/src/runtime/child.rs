@@ -50,7 +50,7 @@ pub struct Plan<'a> {
     pub report: OwnedFd,
     /// The file by which it joins its control group, if the clone did not put it there.
     pub join: Option<PathBuf>,
-    /// Limits of open files, soft and hard, as init found them.
+    /// Limits of open files, soft and hard, as init found them; absent: init's own.
     pub open_files: Option<(u64, u64)>,
     /// Its own limits, where it has some.
     pub process_limits: ProcessLimits,

@@ -18,6 +18,7 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 
+use super::options::Mode;
 use super::short_path::ShortPath;
 
 /// Most clients at a time; one more costs the oldest its connection.
@@ -28,6 +29,8 @@ pub const MAX_CLIENTS: usize = 32;
 pub struct ControlSocket {
     listener: OwnedFd,
     path: PathBuf,
+    /// What init is to the machine.
+    mode: Mode,
     clients: VecDeque<Client>,
     next_id: u32,
     /// Given up for a moment when no descriptor is left, so that a client can be turned away instead of waking us
@@ -67,7 +70,7 @@ impl ControlSocket {
     ///
     /// # Errors
     /// The errno of making the socket.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path, mode: Mode) -> io::Result<Self> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -82,6 +85,7 @@ impl ControlSocket {
         Ok(Self {
             listener,
             path: path.to_owned(),
+            mode,
             clients: VecDeque::new(),
             next_id: 0,
             reserve,
@@ -132,7 +136,7 @@ impl ControlSocket {
     /// Receives what a client sent.
     pub fn receive(&self, id: u32) -> Received {
         match self.clients.iter().find(|client| client.id == id) {
-            Some(client) => client.receive(),
+            Some(client) => client.receive(self.mode),
             None => Received::Gone,
         }
     }
@@ -171,7 +175,7 @@ impl Client {
         self.socket.as_fd()
     }
 
-    fn receive(&self) -> Received {
+    fn receive(&self, mode: Mode) -> Received {
         let mut buffer = vec![0; MAX_DATAGRAM];
         let datagram = match passing::receive(self.socket.as_fd(), &mut buffer) {
             Ok(datagram) => datagram,
@@ -187,7 +191,7 @@ impl Client {
             return Received::Refused(Refusal::Malformed(why));
         }
         // Before anything is read of it: what others send costs us no more than the receiving.
-        if !may_ask(self.uid) {
+        if !may_ask(self.uid, mode) {
             return Received::Refused(Refusal::NotPermitted);
         }
         let bytes = buffer.get(..datagram.length).unwrap_or_default();
@@ -205,7 +209,10 @@ impl Client {
     }
 }
 
-/// Root, whoever runs init, and our web page; others read the state files.
-fn may_ask(uid: u32) -> bool {
-    uid == 0 || uid == nix::unistd::geteuid().as_raw() || uid == users::WEB.id
+/// Root, whoever runs init, and on a device our web page; others read the state files.
+///
+/// In a container or on a host, the number of our web page may be anybody's.
+fn may_ask(uid: u32, mode: Mode) -> bool {
+    let is_web = mode == Mode::Machine && uid == users::WEB.id;
+    uid == 0 || uid == nix::unistd::geteuid().as_raw() || is_web
 }

@@ -52,7 +52,7 @@ pub struct Launch<'a> {
     pub extra: Option<BorrowedFd<'a>>,
     /// Its control group.
     pub group: Option<&'a Group>,
-    /// Limits of open files, as init found them.
+    /// Limits of open files, as init found them; absent: init's own.
     pub open_files: Option<(u64, u64)>,
     /// Most tasks of its user, where no group limits its own.
     pub tasks: Option<u32>,

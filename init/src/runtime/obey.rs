@@ -134,7 +134,8 @@ impl Runtime {
             pipes: slot.pipes.as_ref(),
             extra: extra.as_ref().map(AsFd::as_fd),
             group: slot.group.as_ref(),
-            open_files: self.open_files,
+            // The log keeper holds two descriptors of each service, as init does.
+            open_files: self.open_files.filter(|_| service.role != Role::LogKeeper),
             tasks: service.limits.tasks.filter(|_| slot.limits_user),
             precedence: self.precedence,
             ignored_signals: self.ignored_signals,

@@ -43,6 +43,7 @@ impl Runtime {
     fn on_main_exit(&mut self, index: usize, ending: Ending, now: Moment) {
         // What the child had to say comes before how it ended, also where both are there at once.
         self.drain_report(index);
+        self.hear_last_words(index, now);
         let ending = self.true_ending(index, ending);
         let others = self.tree(index).is_some_and(|tree| tree.lives());
         // Before the next run may print something.

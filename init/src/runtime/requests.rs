@@ -23,7 +23,7 @@ impl Runtime {
             return;
         }
         let path = self.options.run_dir.join(paths::CONTROL_SOCKET);
-        let opened = ControlSocket::open(&path).and_then(|socket| {
+        let opened = ControlSocket::open(&path, self.options.mode).and_then(|socket| {
             self.queue.add(socket.fd(), Source::Control)?;
             Ok(socket)
         });

@@ -12,10 +12,16 @@ use super::event_loop::{Runtime, Slot};
 use super::log_link::Origin;
 use super::queue::Source;
 use crate::service::{self, LogLimits};
+use crate::supervise::Moment;
+use crate::supervise::notify::Notice;
 use crate::supervise::phase::Event;
 
 /// Most datagrams of one service that are taken in a turn, so that a talkative one leaves room for the others.
 const PER_TURN: usize = 16;
+
+/// Most datagrams that are taken in at a service's end: more than the kernel queues (`net.unix.max_dgram_qlen`), for what
+/// lives on of a service may go on talking.
+const LAST_WORDS: usize = 1024;
 
 /// What is kept of init's own lines and of the kernel's.
 const OWN_LIMITS: LogLimits = LogLimits {
@@ -26,20 +32,37 @@ const OWN_LIMITS: LogLimits = LogLimits {
 impl Runtime {
     pub(super) fn on_notify(&mut self, index: usize) {
         for _ in 0..PER_TURN {
-            let Some(slot) = self.slots.get(index) else {
+            let Some(notices) = self.next_said(index) else {
                 return;
             };
-            let Some((sender, notices)) = slot.notify.as_ref().and_then(|socket| socket.next())
-            else {
-                return;
-            };
-            if !sender.is_some_and(|sender| slot.speaks_for(sender)) {
-                continue;
-            }
             for notice in notices {
                 self.feed(index, Event::Said(notice));
             }
         }
+    }
+
+    /// What a service said before its main process ended, at `now`.
+    pub(super) fn hear_last_words(&mut self, index: usize, now: Moment) {
+        for _ in 0..LAST_WORDS {
+            let Some(notices) = self.next_said(index) else {
+                return;
+            };
+            // There is nobody left to be treated as hung, and the process's number may be another's by now.
+            let notices = notices
+                .into_iter()
+                .filter(|notice| *notice != Notice::WatchdogTrigger);
+            for notice in notices {
+                self.feed_at(index, Event::Said(notice), now);
+            }
+        }
+    }
+
+    /// The next datagram of a service; an empty list if it was not the service that spoke.
+    fn next_said(&self, index: usize) -> Option<Vec<Notice>> {
+        let slot = self.slots.get(index)?;
+        let (sender, notices) = slot.notify.as_ref()?.next()?;
+        let is_its = sender.is_some_and(|sender| slot.speaks_for(sender));
+        Some(if is_its { notices } else { Vec::new() })
     }
 
     /// Logd takes more, or its end of the connection is closed.

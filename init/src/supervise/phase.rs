@@ -119,7 +119,10 @@ pub enum Then {
     /// Its end counts as this failure.
     Fail(Ending),
     /// It ends of its own will, and how it does decides.
-    Judge,
+    Judge {
+        /// Whether it had been ready.
+        ready: bool,
+    },
 }
 
 /// What happens to a service.

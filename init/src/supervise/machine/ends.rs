@@ -16,7 +16,8 @@ impl Machine {
     pub(super) fn on_exited(&mut self, ending: Ending, others: bool, now: Moment) -> Vec<Action> {
         match self.phase.clone() {
             Phase::Starting { since, .. } | Phase::Running { since, .. } => {
-                let ending = self.as_promised(ending);
+                let ready = matches!(self.phase, Phase::Running { .. });
+                let ending = self.as_promised(ending, ready);
                 self.judge(ending, now.saturating_sub(since), now);
                 if others {
                     vec![Action::KillTree]
@@ -31,8 +32,9 @@ impl Machine {
                 then,
                 ..
             } => {
-                self.last_ending = Some(ending);
-                let own_will = then == Then::Judge;
+                let own_will = matches!(then, Then::Judge { .. });
+                let unready = then == (Then::Judge { ready: false });
+                self.last_ending = Some(self.as_promised(ending, !unready));
                 self.phase = Phase::Stopping {
                     rest: Rest::Others,
                     since,
@@ -61,10 +63,9 @@ impl Machine {
     /// One that promised to say when it is ready, and ended well before that, has failed: those that wait for it wait
     /// for what never came (systemd judges `Type=notify` so). One that never starts again is a task, whose end they wait
     /// for.
-    fn as_promised(&self, ending: Ending) -> Ending {
-        let was_starting = matches!(self.phase, Phase::Starting { .. });
+    fn as_promised(&self, ending: Ending, ready: bool) -> Ending {
         let is_task = self.policy.restart == Restart::Never;
-        if was_starting && self.policy.notify && !is_task && ending == Ending::Exit(0) {
+        if !ready && self.policy.notify && !is_task && ending == Ending::Exit(0) {
             Ending::Unready
         } else {
             ending
@@ -92,7 +93,7 @@ impl Machine {
                 self.judge(ending, ran, now);
                 Vec::new()
             }
-            Then::Judge => {
+            Then::Judge { .. } => {
                 if let Some(ending) = self.last_ending.clone() {
                     self.judge(ending, ran, now);
                 }
@@ -152,13 +153,14 @@ impl Machine {
 
     /// It says that it is about to end: it has as long as one that was told to, and nobody takes it for ready.
     pub(super) fn on_stopping(&mut self, pid: u32, since: Moment, now: Moment) {
+        let ready = matches!(self.phase, Phase::Running { .. });
         let until = now.saturating_add(self.policy.stop_timeout);
         let phase = Phase::Stopping {
             rest: Rest::Main(pid),
             since,
             until,
             killed: false,
-            then: Then::Judge,
+            then: Then::Judge { ready },
         };
         self.enter(phase, "ends by itself", now);
     }

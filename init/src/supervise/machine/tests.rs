@@ -60,13 +60,19 @@ fn one_that_ends_before_it_says_that_it_is_ready_has_failed() {
         (Restart::Always, 0, State::Restarting, Ending::Unready),
         (Restart::OnFailure, 125, State::Stopped, Ending::Exit(125)),
     ] {
-        let mut machine = started(&promises(policy));
-        assert_eq!(machine.on(exited(status), at(10)), []);
-        assert_eq!(machine.state(), want, "{policy:?} {status}");
-        assert_eq!(machine.last_ending(), Some(&why));
+        for says_that_it_ends in [false, true] {
+            let mut machine = started(&promises(policy));
+            if says_that_it_ends {
+                assert_eq!(machine.on(Event::Said(Notice::Stopping), at(5)), []);
+            }
+            assert_eq!(machine.on(exited(status), at(10)), []);
+            assert_eq!(machine.state(), want, "{policy:?} {status}");
+            assert_eq!(machine.last_ending(), Some(&why));
+        }
     }
     let mut ready = started(&promises(Restart::OnFailure));
     assert_eq!(ready.on(Event::Said(Notice::Ready), at(5)), []);
+    assert_eq!(ready.on(Event::Said(Notice::Stopping), at(6)), []);
     assert_eq!(ready.on(exited(0), at(10)), []);
     assert_eq!(ready.state(), State::Finished);
 }
