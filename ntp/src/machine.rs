@@ -10,6 +10,7 @@
 //!
 //! Invariants:
 //! - no correction without an [`Agreement`](crate::select::Agreement) of more than half of all servers that speak or may yet speak;
+//! - a known falseticker that is left alone with silent servers steers nothing;
 //! - `synchronised` is published only after the kernel has taken a correction ([`Machine::on_applied`]);
 //! - the machine never reads a clock and draws no random number: both come with the event.
 //!
@@ -189,6 +190,10 @@ impl Machine {
         let mut actions = Vec::new();
         self.discipline.advance(moment.now);
         let corrected = self.discipline.reckoning().corrected;
+        if self.phase == Phase::Running && !self.pool.is_any_reachable() {
+            // The first to be heard after a silence does not decide alone: the others are asked at once.
+            self.pool.network_changed(moment.now);
+        }
         let Some(server) = self.pool.get(id) else {
             return actions;
         };
@@ -275,10 +280,10 @@ impl Machine {
         self.report.steered(steering, moment, actions);
     }
 
-    /// At the start, one sample of one server that speaks alone is not enough for a step.
+    /// One sample of one server that speaks alone is not enough for a step, neither at the start nor after a silence.
     fn is_hearsay(&self, best: ServerId, agreement: &Agreement, moment: Moment) -> bool {
         let reckoning = self.discipline.reckoning();
-        self.phase == Phase::Deciding
+        matches!(self.phase, Phase::Deciding | Phase::Running)
             && agreement.truechimers.len() == 1
             && self
                 .pool
@@ -293,10 +298,7 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         let (ids, estimates) = self.pool.estimates(moment.now, self.discipline.reckoning());
-        let voters = match self.phase {
-            Phase::Deciding => estimates.len() + self.pool.awaited(),
-            Phase::Settling { .. } | Phase::Running => estimates.len(),
-        };
+        let voters = estimates.len() + self.pool.awaited();
         let Some(agreement) = select(&estimates, voters) else {
             self.on_discord(estimates.len(), moment, actions);
             return;
@@ -306,6 +308,12 @@ impl Machine {
             .iter()
             .filter_map(|index| ids.get(*index).copied())
             .collect();
+        if self.phase == Phase::Running
+            && let [only] = truechimers.as_slice()
+            && self.pool.is_outvoted(*only)
+        {
+            return;
+        }
         self.pool.judge(&ids, &truechimers, actions);
         let Some((best, estimate)) = truechimers.first().zip(
             agreement

@@ -131,6 +131,8 @@ impl Pool {
     pub fn due(&mut self, now: Mono, poll: u8, chance: &mut dyn FnMut() -> f64) -> Vec<Action> {
         let mut actions = Vec::new();
         let round = now >= self.round_at;
+        let nobody_reachable = !self.is_any_reachable();
+        let mut counts = false;
         for server in &mut self.servers {
             let is_due = match (server.burst_at(), server.rounds_from()) {
                 (Some(at), _) if at <= now && server.burst_left() => true,
@@ -146,14 +148,14 @@ impl Pool {
                 _ => false,
             };
             if is_due {
+                // Requests to a server that nobody hears, or that cannot leave, put off no round of the others.
+                counts |= server.burst_at().is_none()
+                    || (server.is_bursting() && (server.is_reachable() || nobody_reachable));
                 server.sent(now);
                 actions.push(Action::Send(server.id, server.address));
             }
         }
-        if actions
-            .iter()
-            .any(|action| matches!(action, Action::Send(..)))
-        {
+        if counts {
             self.round_at = self.round_at.max(now + interval(poll, chance()));
         }
         self.replace_lost(now);
@@ -259,6 +261,11 @@ impl Pool {
             server.filter.clear();
             server.burst(now);
         }
+    }
+
+    /// Whether any server has answered one of its last eight requests.
+    pub fn is_any_reachable(&self) -> bool {
+        self.servers.iter().any(Server::is_reachable)
     }
 
     /// Votes that may yet come.

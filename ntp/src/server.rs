@@ -209,17 +209,22 @@ impl Server {
         matches!(self.schedule, Schedule::Burst { left: 1.., .. })
     }
 
-    /// The request could not even leave, as without a route: a new burst is tried after 1, 2, 4 … 64 s.
+    /// The request could not even leave, as without a route: a new burst is tried after 1, 2, 4 … 64 s, or, where RATE
+    /// was said, one request as late as it would have followed anyway.
     pub fn unsent(&mut self, now: Mono) {
         self.unanswered = self.unanswered.saturating_sub(1);
         let wait = Mono::from_secs(1 << self.failures.min(6));
         self.failures = self.failures.saturating_add(1);
-        if !self.is_denied() {
-            self.schedule = Schedule::Burst {
+        self.schedule = match self.schedule {
+            Schedule::Denied => Schedule::Denied,
+            _ if self.tolerated > MIN_POLL => Schedule::Rounds {
+                from: now + self.patience(),
+            },
+            Schedule::Burst { .. } | Schedule::Rounds { .. } => Schedule::Burst {
                 left: BURST,
                 at: now + wait,
-            };
-        }
+            },
+        };
     }
 
     /// Starts over with a burst, as after the network came back or the clock was changed; not within a second of the
@@ -278,6 +283,11 @@ impl Server {
         self.contradictions = 0;
         self.told_false = !self.told_false;
         Some(standing)
+    }
+
+    /// Whether the operator was told that it is a falseticker, and not yet that it agrees again.
+    pub fn is_known_false(&self) -> bool {
+        self.told_false
     }
 
     /// A sample was `apart` nanoseconds from what was expected; learned slowly, so that noise stays in the samples,
@@ -447,6 +457,10 @@ mod tests {
         assert_eq!(server.rounds_from(), Some(Mono::from_secs(1_024)));
         server.burst(Mono::from_secs(300));
         assert_eq!(server.burst_at(), None);
+        server.sent(Mono::from_secs(1_024));
+        server.unsent(Mono::from_secs(1_024));
+        assert_eq!(server.burst_at(), None);
+        assert_eq!(server.rounds_from(), Some(Mono::from_secs(2_048)));
     }
 
     #[test]

@@ -66,6 +66,12 @@ impl Pool {
         })
     }
 
+    /// Whether a server was last a falseticker, and others that could say otherwise are only silent.
+    pub fn is_outvoted(&self, id: ServerId) -> bool {
+        let server = self.servers.iter().find(|server| server.id == id);
+        self.len() > 1 && server.is_some_and(Server::is_known_false)
+    }
+
     /// The shortest round trip to a server of late, in nanoseconds.
     pub fn shortest_delay(&self, id: ServerId) -> u64 {
         let server = self.servers.iter().find(|server| server.id == id);

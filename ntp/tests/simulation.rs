@@ -289,6 +289,92 @@ fn a_lone_liar_that_answers_first_after_a_jump_does_not_decide() {
     assert!(world.error.abs() < 0.01 && world.published.synchronised);
 }
 
+/// Three servers, silent for some hours; then the first lies and is heard at once, the others `later` seconds after it.
+fn after_silence(hours: f64, later: f64) -> World {
+    let mut world = synchronised_for(1.0, &[0.0; 3]);
+    for peer in &mut world.peers {
+        peer.silent = true;
+    }
+    world.run((1.0 + hours) * 3_600.0, |_| {});
+    world.peers[0] = Peer {
+        lie: 500.0,
+        delay: 0.0005,
+        jitter: 0.0,
+        ..Peer::default()
+    };
+    let asked = world.sent.len();
+    let heard = |world: &World| world.sent.iter().skip(asked).any(|(_, to)| *to == 0);
+    while later > 0.0 && !heard(&world) && world.now < 30_000.0 {
+        let end = world.now + 0.5;
+        world.run(end, |_| {});
+    }
+    let end = world.now + later;
+    world.run(end, |_| {});
+    for peer in &mut world.peers {
+        peer.silent = false;
+    }
+    let end = world.now + 3.0 * 3_600.0;
+    world.run(end, |_| {});
+    world
+}
+
+#[test]
+fn a_lone_liar_that_is_heard_first_after_a_long_silence_does_not_decide() {
+    for (hours, later) in [(2.0, 0.0), (2.0, 2.0), (4.0, 0.0), (4.0, 2.0)] {
+        let world = after_silence(hours, later);
+        assert_eq!(
+            world.steps.len(),
+            1,
+            "{hours} h, {later} s: {:?}",
+            world.log
+        );
+        assert!(world.error.abs() < 0.01, "{hours} h: {}", world.error);
+        assert!(world.published.synchronised, "{hours} h");
+    }
+}
+
+#[test]
+fn a_lone_server_that_lies_once_after_a_long_silence_moves_nothing() {
+    let mut world = synchronised_for(1.0, &[0.0]);
+    world.peers[0].silent = true;
+    world.run(5.0 * 3_600.0, |_| {});
+    world.peers[0].silent = false;
+    world.peers[0].lie = 500.0;
+    let asked = world.sent.len();
+    while world.sent.len() == asked && world.now < 30_000.0 {
+        let end = world.now + 0.5;
+        world.run(end, |_| {});
+    }
+    world.peers[0].lie = 0.0;
+    let end = world.now + 600.0;
+    world.run(end, |_| {});
+    assert_eq!(world.steps.len(), 1, "{:?}", world.log);
+    assert!(world.error.abs() < 0.01, "{}", world.error);
+}
+
+#[test]
+fn a_known_falseticker_that_is_left_alone_moves_nothing() {
+    let mut world = synchronised_for(1.0, &[0.0, 500.0, 0.0]);
+    assert_eq!(world.count("falseticker"), 1, "{:?}", world.log);
+    world.peers[0].silent = true;
+    world.peers[2].silent = true;
+    let end = world.now + 6.0 * 3_600.0;
+    world.run(end, |_| {});
+    assert_eq!(world.steps.len(), 1, "{:?}", world.log);
+    assert!(world.error.abs() < 0.1, "{}", world.error);
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_leaves_the_rounds_of_the_others_as_they_are() {
+    let mut all = peers(&[0.0; 2]);
+    all[1].unsendable = true;
+    let mut world = World::new(5, all, 50.0, 0.0);
+    world.run(7_200.0, |_| {});
+    let asked = world.sent.iter().filter(|(_, to)| *to == 0).count();
+    assert!(asked >= 20, "{asked} requests");
+    assert_eq!(world.count("cannot ask"), 1, "{:?}", world.log);
+}
+
 #[test]
 fn servers_that_part_ways_end_the_synchronisation() {
     let mut world = synchronised_for(1.0, &[0.0, 0.0]);

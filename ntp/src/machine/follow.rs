@@ -94,7 +94,7 @@ impl Machine {
         moment: Moment,
         actions: &mut Vec<Action>,
     ) {
-        if speakers < 2 || (self.phase == Phase::Deciding && self.pool.awaited() > 0) {
+        if speakers < 2 || self.pool.awaited() > 0 {
             return;
         }
         let since = match self.trouble {

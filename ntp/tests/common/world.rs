@@ -48,6 +48,8 @@ pub(crate) struct Peer {
     /// Most that an answer may be held up on its way back, by chance.
     pub(crate) queue: f64,
     pub(crate) silent: bool,
+    /// Requests to it cannot leave.
+    pub(crate) unsendable: bool,
     pub(crate) precision: f64,
     /// How coarse its clock is, whatever it says of its precision.
     pub(crate) coarse: f64,
@@ -66,6 +68,7 @@ impl Default for Peer {
             uphill: 0.0,
             queue: 0.0,
             silent: false,
+            unsendable: false,
             precision: 1e-6,
             coarse: 0.0,
             leap: LeapIndicator::NoWarning,
@@ -317,6 +320,12 @@ impl World {
         let Some(peer) = self.peers.get(index).cloned() else {
             return;
         };
+        if peer.unsendable {
+            let now = self.moment().now;
+            let actions = self.machine.on_unsent(id, "Network is unreachable", now);
+            self.perform(actions);
+            return;
+        }
         if peer.silent {
             return;
         }
