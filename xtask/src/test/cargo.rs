@@ -30,6 +30,7 @@ pub(super) fn run(
         .current_dir(workspace.root())
         .args(["test", "--workspace", "--no-fail-fast"])
         .args(selection)
+        .env("RUST_TEST_THREADS", THREADS)
         .arg("--")
         .args((!only.is_empty()).then_some(only));
     match stream(&mut command) {
@@ -44,6 +45,9 @@ pub(super) fn run(
         Err(error) => report.case(&format!("{name} can be run"), Err(error)),
     }
 }
+
+/// Tests at a time, on however many processors: most of them wait for packets and deadlines.
+const THREADS: &str = "4";
 
 /// How long after the end of its tests cargo's output may stay silent, and open.
 const LEFT_OPEN: Duration = Duration::from_secs(5);

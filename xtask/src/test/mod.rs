@@ -4,6 +4,7 @@
 //! missing.
 //! What each level means stands in `docs/testing.md`.
 
+mod ahead;
 mod browser;
 mod cargo;
 mod machine;
@@ -13,6 +14,7 @@ mod style;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
+use self::ahead::Ahead;
 use self::report::Report;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
@@ -74,8 +76,16 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         bail!("--only does not choose among browser tests: they share one page; leave it out");
     }
     let mut report = Report::new();
+    let machines_follow = only.is_empty() && asked(&Level::Machine);
     for level in Level::ALL.into_iter().filter(asked) {
+        let ahead = match level {
+            Level::Process if machines_follow => Ahead::start(workspace),
+            Level::Process | Level::Style | Level::Pure | Level::Machine | Level::Browser => {
+                Ahead::nothing()
+            }
+        };
         level.run(workspace, only, &mut report);
+        ahead.finish();
     }
     report.print(arguments.levels.is_empty());
     match (report.passed(), report.failed()) {
