@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -59,7 +60,8 @@ impl Claim {
     /// Marks `scope` as managed by this process.
     ///
     /// # Errors
-    /// It is another's, or the socket cannot be made.
+    /// It is another's, or cannot be made: no socket, or the name is taken by one that answers nobody (`ECONNREFUSED`)
+    /// or has let too many wait (`EAGAIN`), which a mark of ours does not.
     /// A mark of a user that is neither ours nor root is no mark: anybody could keep us from the network by it.
     pub fn new(scope: Scope) -> Result<Option<Self>, Refusal> {
         let name = match scope {
@@ -73,23 +75,33 @@ impl Claim {
             socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(failed)
         };
         let mark = open()?;
-        match bind(mark.as_raw_fd(), &address) {
-            Ok(()) => {
-                listen(&mark, Backlog::MAXCONN).map_err(failed)?;
-                Ok(Some(Self { _socket: mark }))
-            }
-            Err(Errno::EADDRINUSE) => {
-                let asking = open()?;
-                match connect(asking.as_raw_fd(), &address) {
-                    Ok(()) => judge(&asking),
-                    // It went away meanwhile, or is just coming: there is a next time.
-                    Err(_) => Err(Refusal::Held(Holder(None))),
+        let mut tries = TRIES;
+        loop {
+            match bind(mark.as_raw_fd(), &address) {
+                Ok(()) => {
+                    listen(&mark, Backlog::MAXCONN).map_err(failed)?;
+                    return Ok(Some(Self { _socket: mark }));
                 }
+                Err(Errno::EADDRINUSE) => {}
+                Err(errno) => return Err(failed(errno)),
             }
-            Err(errno) => Err(failed(errno)),
+            let asking = open()?;
+            match connect(asking.as_raw_fd(), &address) {
+                Ok(()) => return judge(&asking),
+                // It went away meanwhile, or is just coming. A name that stays mute is no mark: anybody can take one.
+                Err(Errno::ECONNREFUSED) if tries > 0 => {
+                    tries = tries.saturating_sub(1);
+                    std::thread::sleep(PAUSE);
+                }
+                Err(errno) => return Err(failed(errno)),
+            }
         }
     }
 }
+
+/// How often a holder is asked anew that does not listen yet, and the wait before each: it listens at once.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
 
 fn judge(asking: &OwnedFd) -> Result<Option<Claim>, Refusal> {
     let holder = getsockopt(&asking.as_fd(), sockopt::PeerCredentials)
@@ -157,7 +169,7 @@ fn unless_held(
         Ok(claim) => Ok(claim),
         Err(Refusal::Held(holder)) => Err(holder),
         Err(Refusal::Failed(error)) => {
-            log.detail(who, format!("mark as managed: {error}"));
+            log.event(who, format!("mark as managed: {error}; going on without"));
             Ok(None)
         }
     }
@@ -180,5 +192,39 @@ mod tests {
         }
         drop(first);
         assert!(Claim::new(scope).unwrap().is_some());
+    }
+
+    #[track_caller]
+    fn fails(scope: Scope, wanted: Errno) {
+        match Claim::new(scope) {
+            Err(Refusal::Failed(error)) => {
+                assert_eq!(error.raw_os_error(), Some(wanted as i32));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_name_that_nobody_answers_for_keeps_nobody_away() {
+        let index = u32::MAX - 1;
+        let name = format!("gokrazy-dhcp/interface/{index}");
+        let address = UnixAddr::new_abstract(name.as_bytes()).unwrap();
+        let open = || {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap()
+        };
+        let mute = open();
+        bind(mute.as_raw_fd(), &address).unwrap();
+        fails(Scope::Interface(index), Errno::ECONNREFUSED);
+        listen(&mute, Backlog::new(1).unwrap()).unwrap();
+        let waiting: Vec<OwnedFd> = (0..4).map(|_| open()).collect();
+        let ask = |fd: &OwnedFd| connect(fd.as_raw_fd(), &address);
+        assert!(
+            waiting
+                .iter()
+                .map(ask)
+                .any(|asked| asked == Err(Errno::EAGAIN))
+        );
+        fails(Scope::Interface(index), Errno::EAGAIN);
     }
 }

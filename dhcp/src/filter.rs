@@ -25,6 +25,8 @@ const JUMP_SET: u16 = 0x45;
 const AND: u16 = 0x54;
 /// `BPF_RET | BPF_K`.
 const RETURN: u16 = 0x06;
+/// `SKF_NET_OFF`, -0x100000: what is added to it is an offset into the network header.
+const NETWORK_HEADER: u32 = 0xfff0_0000;
 /// Accepted packets are passed whole.
 const WHOLE: u32 = 0xffff;
 
@@ -62,13 +64,18 @@ pub fn reply(xid: u32, mac: [u8; 6]) -> Vec<Instruction> {
     program
 }
 
-/// Lets through DHCPv6 messages of transaction `xid`, on a UDP socket, which shows its filter the UDP header first.
+/// Lets through DHCPv6 messages of transaction `xid` to a link-local address (where ours are answered to), on a UDP
+/// socket, which shows its filter the UDP header first.
 pub fn reply6(xid: [u8; 3]) -> Vec<Instruction> {
     let [a, b, c] = xid;
     vec![
         plain(LOAD_WORD, 8),
         plain(AND, 0x00ff_ffff),
-        jump(JUMP_EQUAL, u32::from_be_bytes([0, a, b, c]), 0, 1),
+        jump(JUMP_EQUAL, u32::from_be_bytes([0, a, b, c]), 0, 4),
+        // The start of the IPv6 header's destination.
+        plain(LOAD_WORD, NETWORK_HEADER + 24),
+        plain(AND, 0xffc0_0000),
+        jump(JUMP_EQUAL, 0xfe80_0000, 0, 1),
         plain(RETURN, WHOLE),
         plain(RETURN, 0),
     ]
@@ -137,11 +144,19 @@ mod tests {
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 17);
 
-    /// A machine for the instructions used here; `false` is "drop".
+    /// A packet whose network header the program does not look at.
     fn run(program: &[Instruction], packet: &[u8]) -> bool {
+        run_below(program, &[], packet)
+    }
+
+    /// A machine for the instructions used here; `false` is "drop".
+    fn run_below(program: &[Instruction], header: &[u8], packet: &[u8]) -> bool {
         let (mut accumulator, mut index, mut at) = (0_u32, 0_usize, 0_usize);
         let load = |from: usize, len: usize| -> Option<u32> {
-            let bytes = packet.get(from..from + len)?;
+            let bytes = match from.checked_sub(NETWORK_HEADER as usize) {
+                Some(from) => header.get(from..from + len)?,
+                None => packet.get(from..from + len)?,
+            };
             Some(bytes.iter().fold(0, |v, b| v << 8 | u32::from(*b)))
         };
         loop {
@@ -227,9 +242,14 @@ mod tests {
     fn only_the_awaited_transaction_of_dhcpv6_passes() {
         let program = reply6([1, 2, 3]);
         let packet = |xid: [u8; 3]| [&[0; 8][..], &[7], &xid, &[0, 1]].concat();
-        assert!(run(&program, &packet([1, 2, 3])));
-        assert!(!run(&program, &packet([1, 2, 4])));
-        assert!(!run(&program, &packet([1, 2, 3])[..11]));
+        let to = |start: [u8; 4]| [&[0; 24][..], &start, &[0; 12]].concat();
+        let own = to([0xfe, 0x80, 0, 0]);
+        assert!(run_below(&program, &own, &packet([1, 2, 3])));
+        assert!(!run_below(&program, &own, &packet([1, 2, 4])));
+        assert!(!run_below(&program, &own, &packet([1, 2, 3])[..11]));
+        for start in [[0xff, 2, 0, 0], [0x20, 1, 0x0d, 0xb8], [0xfe, 0xc0, 0, 0]] {
+            assert!(!run_below(&program, &to(start), &packet([1, 2, 3])));
+        }
     }
 
     #[test]

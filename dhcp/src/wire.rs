@@ -22,7 +22,7 @@ use crate::frame::{self, Arp, CLIENT_PORT, Checksum, SERVER_PORT};
 /// Room for a frame of the usual size; a longer one is not a DHCP message to us, who said what we take.
 const FRAME: usize = 2048;
 /// Room in the kernel for packets that wait for us, in bytes: a burst of forged ones must not push the real reply out.
-const BACKLOG: usize = 1024 * 1024;
+pub const BACKLOG: usize = 1024 * 1024;
 /// ARP packets taken per wake-up, so that one interface cannot keep the others waiting.
 const BATCH: usize = 16;
 
@@ -219,8 +219,9 @@ fn open(protocol: u16, interface: u32, filter: &[packet::Instruction]) -> io::Re
     let socket = packet::open()?;
     packet::attach_filter(socket.as_fd(), filter)?;
     packet::enable_auxiliary_data(socket.as_fd())?;
-    // Without CAP_NET_ADMIN it stays as it is.
-    let _ = setsockopt(&socket, sockopt::RcvBufForce, &BACKLOG);
+    // What CAP_NET_ADMIN allows is more than the system's limit.
+    let _ = setsockopt(&socket, sockopt::RcvBufForce, &BACKLOG)
+        .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &BACKLOG));
     packet::bind(socket.as_fd(), protocol, interface)?;
     Ok(socket)
 }

@@ -14,6 +14,7 @@ use nix::sys::socket::{
 };
 
 use crate::filter;
+use crate::wire::BACKLOG;
 
 /// `All_DHCP_Relay_Agents_and_Servers` (RFC 8415 §7.1).
 const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
@@ -104,6 +105,9 @@ fn open(name: &str) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Inet6, SockType::Datagram, flags, None)?;
     packet::attach_filter(socket.as_fd(), &filter::nothing())?;
+    // What CAP_NET_ADMIN allows is more than the system's limit.
+    let _ = setsockopt(&socket, sockopt::RcvBufForce, &BACKLOG)
+        .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &BACKLOG));
     setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     setsockopt(&socket, sockopt::BindToDevice, &name.into())?;

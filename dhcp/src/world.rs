@@ -26,6 +26,8 @@ use crate::system::{self, AddressGeneration, SystemChance};
 const WANTED: [u8; 15] = [1, 121, 3, 6, 12, 15, 26, 28, 33, 42, 51, 58, 59, 114, 119];
 /// The same for all clients that hide (RFC 7844 §3.6), in numerical order.
 const WANTED_ANONYMOUS: [u8; 9] = [1, 3, 6, 15, 26, 28, 33, 119, 121];
+/// Classless static routes (RFC 3442).
+const CLASSLESS_ROUTES: u8 = 121;
 /// IPv6-only preferred (RFC 8925).
 const IPV6_ONLY: u8 = 108;
 /// Longest message that we take: an Ethernet frame's payload without IPv4 and UDP headers.
@@ -151,8 +153,12 @@ impl World {
         } else {
             WANTED.to_vec()
         };
-        // Only who has IPv6 can do without IPv4.
-        if config.ipv6_only && !config.anonymous && system::has_ipv6(name) {
+        if !config.classless_routes {
+            wanted.retain(|code| *code != CLASSLESS_ROUTES);
+        }
+        // Only who has IPv6 can do without IPv4, and only who stays can wait.
+        let stays = matches!(config.goal, Goal::Serve);
+        if config.ipv6_only && stays && !config.anonymous && system::has_ipv6(name) {
             wanted.push(IPV6_ONLY);
         }
         let hostname = match &config.hostname {
@@ -225,15 +231,18 @@ impl World {
     /// Lets the kernel make IPv6 addresses that are stable on a network and tell nothing on others (RFC 7217).
     ///
     /// The secret is kept, so that the addresses outlive a reboot; where it cannot be, they stay as they are.
+    /// Who hides gets a new one each time, of which nothing is kept.
     pub fn make_addresses_stable(&mut self, name: &str) {
         let off = !self.config.stable_ipv6 || self.only_offer();
         if off || system::address_generation(name) != AddressGeneration::Eui64 {
             return;
         }
         let path = self.config.state_dir.join(SECRET_FILE);
+        let hides = self.config.anonymous;
         let kept: Option<Ipv6Addr> = store::read(&path)
             .ok()
             .flatten()
+            .filter(|_| !hides)
             .and_then(|text| text.trim().parse().ok());
         let secret = kept.unwrap_or_else(|| {
             let draws: [u32; 4] = std::array::from_fn(|_| self.chance.draw());
@@ -245,6 +254,7 @@ impl World {
         });
         let saved = match kept {
             Some(_) => Ok(()),
+            None if hides => Ok(()),
             None => self.write_early(path, &format!("{secret}\n")),
         };
         if let Err(error) = saved {

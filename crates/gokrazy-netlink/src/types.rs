@@ -124,6 +124,8 @@ impl Link {
         };
         for (kind, value) in attributes(body.get(16..)?) {
             match kind {
+                // An event of a radio's driver: it names the interface, and tells nothing else of it.
+                libc::IFLA_WIRELESS => return None,
                 libc::IFLA_IFNAME => link.name = text(value),
                 libc::IFLA_ADDRESS => link.mac = value.to_vec(),
                 libc::IFLA_MTU => link.mtu = read_u32(value, 0)?,
@@ -404,6 +406,17 @@ mod tests {
             let message = messages(&bytes).next().unwrap();
             assert_eq!(Event::decode(&message), Some(Event::RouteGone(route)));
         }
+    }
+
+    #[test]
+    fn an_event_of_a_radio_says_nothing_of_the_link() {
+        let name = [8_u16.to_ne_bytes(), libc::IFLA_IFNAME.to_ne_bytes()].concat();
+        let mut body = [&[0; 16][..], &name, b"wl0\0"].concat();
+        assert!(Link::decode(&body).is_some());
+        body.extend(8_u16.to_ne_bytes());
+        body.extend(libc::IFLA_WIRELESS.to_ne_bytes());
+        body.extend([1, 2, 3, 4]);
+        assert_eq!(Link::decode(&body), None);
     }
 
     #[test]

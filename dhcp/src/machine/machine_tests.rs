@@ -418,6 +418,38 @@ fn naks_count_from_the_server_asked_and_slow_us_down() {
     );
 }
 
+/// Short leases whose renewals are all refused would otherwise keep client and server busy for ever.
+#[test]
+fn leases_between_naks_do_not_make_them_news() {
+    let mut script = Script::bound(10);
+    let idle = |script: &mut Script| {
+        let before = script.now.as_secs();
+        while script.machine.awaited().is_none() {
+            script.until(script.now.as_secs() + 1);
+        }
+        script.now.as_secs() - before
+    };
+    for (wait, lease) in [(0, 10), (2, 10), (4, 10), (8, 7400), (0, 10), (2, 10)] {
+        idle(&mut script);
+        script.reply(Answer::Nak, SERVER);
+        assert_eq!(idle(&mut script), wait);
+        script.reply(Answer::Offer(terms(ADDRESS, SERVER, lease)), SERVER);
+        script.reply(Answer::Ack(terms(ADDRESS, SERVER, lease)), SERVER);
+    }
+}
+
+#[test]
+fn nobody_is_without_ipv4_for_more_than_a_day() {
+    for (asked, waited) in [(10, 300), (4000, 4000), (u64::from(u32::MAX), 86_400)] {
+        let mut script = Script::new(profile(), Memory::None);
+        script.on(Event::LinkUp);
+        let xid = script.machine.awaited().unwrap();
+        let offer = Answer::Offer(terms(ADDRESS, SERVER, 1000));
+        script.reply_with(offer, SERVER, xid, false, Some(asked));
+        assert_eq!(script.machine.deadline(), Some(Moment::from_secs(waited)));
+    }
+}
+
 #[test]
 fn a_nak_in_renewal_ends_the_lease_if_the_server_sent_it() {
     let mut script = Script::bound(1000);

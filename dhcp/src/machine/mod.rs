@@ -83,8 +83,9 @@ pub struct Machine {
     remembered: Option<(Ipv4Addr, Option<Moment>)>,
     /// Address to suggest in a DISCOVER.
     hint: Option<Ipv4Addr>,
-    /// NAKs since the last lease.
+    /// NAKs without a long time between two of them, and when the last one came.
     naks: u32,
+    refused_at: Option<Moment>,
     /// Conflicts since the last address that proved free.
     conflicts: u32,
 }
@@ -116,6 +117,7 @@ impl Machine {
             remembered: None,
             hint: None,
             naks: 0,
+            refused_at: None,
             conflicts: 0,
         };
         match memory {

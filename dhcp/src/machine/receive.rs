@@ -15,11 +15,15 @@ const DECLINE_WAIT: Duration = Duration::from_secs(10);
 /// Wait once there were [`MANY_CONFLICTS`] (RFC 5227 §2.1.1).
 const DECLINE_WAIT_LONG: Duration = Duration::from_secs(60);
 const MANY_CONFLICTS: u32 = 10;
-/// First wait after a second NAK in a row; it doubles up to [`NAK_WAIT_MOST`].
+/// First wait after a second NAK; it doubles up to [`NAK_WAIT_MOST`].
 const NAK_WAIT: Duration = Duration::from_secs(2);
 const NAK_WAIT_MOST: Duration = Duration::from_secs(30 * 60);
 /// `MIN_V6ONLY_WAIT` (RFC 8925 §3.4).
 const IPV6_ONLY_LEAST: Duration = Duration::from_secs(300);
+/// Most of that wait, so that a forged offer does not cut a machine off for good.
+const IPV6_ONLY_MOST: Duration = Duration::from_secs(24 * 60 * 60);
+/// After so long without a NAK the next one is news again; longer than [`NAK_WAIT_MOST`].
+const NAK_MEMORY: Duration = Duration::from_secs(60 * 60);
 
 /// Whom the exchange in progress asks.
 enum Asked {
@@ -105,7 +109,7 @@ impl Machine {
     }
 
     pub(super) fn do_without(&mut self, wait: Duration, turn: &mut Turn<'_>) {
-        let wait = wait.max(IPV6_ONLY_LEAST);
+        let wait = wait.clamp(IPV6_ONLY_LEAST, IPV6_ONLY_MOST);
         turn.log(format!(
             "the network wants no IPv4 here; asking again in {} s",
             wait.as_secs()
@@ -194,7 +198,7 @@ impl Machine {
         };
         self.remembered = Some((terms.ipv4.address, grant.timers.expire));
         self.hint = self.profile.remember.then_some(terms.ipv4.address);
-        (self.naks, self.conflicts) = (0, 0);
+        self.conflicts = 0;
         self.state = State::Bound;
         self.holding = Some(Holding {
             grant: (*grant).clone(),
@@ -208,6 +212,11 @@ impl Machine {
     }
 
     pub(super) fn refused(&mut self, server: Ipv4Addr, turn: &mut Turn<'_>) {
+        // A lease in between is no excuse: a server may grant short ones and refuse each renewal.
+        let former = self.refused_at.replace(turn.now);
+        if former.is_some_and(|at| turn.now.since(at) > NAK_MEMORY) {
+            self.naks = 0;
+        }
         self.naks = self.naks.saturating_add(1);
         // The first one is news (we moved to another network); the next are a pattern.
         let doublings = self.naks.saturating_sub(2).min(16);

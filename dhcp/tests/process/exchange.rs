@@ -496,7 +496,21 @@ fn who_hides_says_little() {
     let sent: Vec<u8> = discover.options.keys().copied().collect();
     assert_eq!(sent, [53, 55, 61]);
     eventually(3, "the lease", || net.has("192.0.2.17"));
-    assert!(!net.folder.join("state/veth0").exists());
+    let kept = std::fs::read_dir(net.folder.join("state")).unwrap();
+    assert_eq!(kept.count(), 0, "something is kept");
+    let mode = "/proc/sys/net/ipv6/conf/veth0/addr_gen_mode";
+    let mode = net.in_client("cat").arg(mode).output().unwrap().stdout;
+    assert_eq!(mode, b"2\n", "the addresses tell the hardware address");
+}
+
+#[test]
+fn what_would_be_ignored_is_not_asked_for() {
+    let net = Net::new();
+    let server = net.server();
+    let _client = net.client(&["--once", "--no-classless-routes"]);
+    let asked = server.expect(DISCOVER, 10).options[&55].clone();
+    assert!(asked.contains(&3), "{asked:?}");
+    assert!(!asked.contains(&121) && !asked.contains(&108), "{asked:?}");
 }
 
 #[test]

@@ -83,10 +83,15 @@ impl Server {
 
     #[track_caller]
     fn expect(&self, kind: u8, seconds: u64) -> Seen {
-        let seen = self.next(seconds * 1000);
-        let seen = seen.unwrap_or_else(|| panic!("no message {kind} within {seconds} s"));
+        let seen = self.expect_any(seconds);
         assert_eq!(seen.kind, kind, "{seen:?}");
         seen
+    }
+
+    #[track_caller]
+    fn expect_any(&self, seconds: u64) -> Seen {
+        let seen = self.next(seconds * 1000);
+        seen.unwrap_or_else(|| panic!("no message within {seconds} s"))
     }
 
     fn answer(&self, to: &Seen, kind: u8, options: &[Vec<u8>]) {
@@ -172,6 +177,32 @@ fn an_address_is_asked_for_by_the_book() {
     assert_eq!(
         again.options[&1],
         [0, 3, 0, 1, 0xde, 0xad, 0xbe, 0xef, 0, 1]
+    );
+}
+
+#[test]
+fn replies_count_only_at_our_own_link_local_address_and_have_room() {
+    let (net, server, _client) = told(MANAGED);
+    let mut solicit = server.expect(SOLICIT, 10);
+    let sockets = net.in_client("ss").arg("-6uamn").output().unwrap();
+    let sockets = String::from_utf8(sockets.stdout).unwrap();
+    // The kernel doubles what is asked for.
+    assert!(sockets.contains(",rb2097152,"), "{sockets}");
+    let offer = [grant(&solicit, [0, 0, 300, 600]), option(7, &[255])];
+    let own = solicit.from;
+    solicit
+        .from
+        .set_ip(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into());
+    server.answer(&solicit, ADVERTISE, &offer);
+    let early = server.next(500).map(|seen| seen.kind);
+    assert!(early.is_none_or(|kind| kind == SOLICIT), "{early:?}");
+    solicit.from = own;
+    server.answer(&solicit, ADVERTISE, &offer);
+    let next = || std::iter::repeat_with(|| server.expect_any(10));
+    assert!(
+        next()
+            .find(|seen| seen.kind != SOLICIT)
+            .is_some_and(|seen| seen.kind == REQUEST)
     );
 }
 
