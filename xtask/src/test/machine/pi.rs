@@ -239,10 +239,15 @@ fn seed_comes_first(lines: &[String]) -> Result<()> {
     let at = |words: &str| lines.iter().position(|line| line.contains(words));
     let seed = at("seed.credit: mixed").context("randomd's word of the seed on the console")?;
     let id = at(", machine ").context("init's word of the machine id on the console")?;
+    let word = lines.get(seed).map_or("", String::as_str);
     ensure!(
         seed < id,
-        "the seed went in after the machine id was there: {}",
-        lines.get(seed).map_or("", String::as_str)
+        "the seed went in after the machine id was there: {word}"
+    );
+    // Whose it is was known, though the machine id was not made by then: it is credited, or would be if there were need.
+    ensure!(
+        word.contains("mixed and credited") || word.contains("initialised already"),
+        "the machine's own seed was not taken for that: {word}"
     );
     Ok(())
 }
