@@ -12,7 +12,7 @@ use crate::world::World;
 
 /// Replies taken at once, so that one interface cannot keep the others waiting; more than a flood brings while it is
 /// left alone.
-const BATCH: u64 = 512;
+const BATCH: u64 = 4096;
 
 /// Whether an event has led to anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -68,6 +68,8 @@ pub struct Client {
     lease: Option<Lease>,
     /// What an administrator has fixed.
     fixed: Option<Fixed>,
+    /// Since when.
+    fixed_at: Moment,
     /// The MTU to go back to.
     former_mtu: Option<u32>,
     /// Addresses that the kernel has refused, and in which words.

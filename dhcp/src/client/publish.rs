@@ -26,6 +26,12 @@ impl Client {
             let servers = fixed.dns.iter().map(ToString::to_string);
             contribution.servers.extend(servers);
             contribution.search.extend_from_slice(&fixed.search);
+            if fixed.domain.is_some() {
+                // Without a search list the domain is one.
+                let alone = fixed.domain.clone().filter(|_| fixed.search.is_empty());
+                contribution.search.extend(alone);
+                contribution.domain.clone_from(&fixed.domain);
+            }
         }
         let servers = self.dns6().into_iter();
         let servers = servers.map(|server| ipv6_server(server, &self.name));
@@ -40,12 +46,20 @@ impl Client {
         let alone = |since| Lease::endless(&self.name, Method::Ipv6, None, since);
         let since = self.ipv6_since.map(|since| alone(since.as_secs()));
         let lease = self.lease.clone().filter(|_| self.is_in_force());
-        let lease = lease.or(since)?;
+        let lease = lease.or_else(|| self.beside()).or(since)?;
         Some(Lease {
             addresses6: self.addresses6.iter().take(MOST).copied().collect(),
             dns6: self.dns6(),
             ..lease
         })
+    }
+
+    /// The fixed address of IPv4 that stands beside leases, if the kernel has taken it.
+    pub(super) fn beside(&self) -> Option<Lease> {
+        let fixed = self.fixed.as_ref().filter(|_| !self.is_static())?;
+        let (address, _) = fixed.address?;
+        let lease = fixed.lease(&self.name, self.fixed_at)?;
+        (!self.refused.contains(&address.into())).then_some(lease)
     }
 
     fn dns6(&self) -> Vec<Ipv6Addr> {

@@ -52,6 +52,7 @@ impl Client {
             carrier_changes: None,
             lease: None,
             fixed,
+            fixed_at: system::now(),
             former_mtu,
             refused: Vec::new(),
             complaints: Vec::new(),
@@ -105,7 +106,7 @@ impl Client {
     /// Puts what is fixed in force.
     fn fix(&mut self, fixed: &Fixed, link: &Link, world: &mut World) {
         if fixed.dhcp == Dhcp::Off {
-            self.lease = fixed.lease(&self.name, system::now());
+            self.lease = fixed.lease(&self.name, self.fixed_at);
         }
         self.set_mtu(fixed.mtu.map(u32::from), world);
         // With a carrier the look at the link follows at once, and puts it in force with the routes at their places: what
@@ -134,8 +135,11 @@ impl Client {
         world
             .log
             .event(&self.name, format!("configured{both} by its file"));
-        self.tell("static", world);
-        world.outcome = Some(Outcome::Bound);
+        // Settings for a lease to come are no configuration yet.
+        if self.is_static() || !both.is_empty() {
+            self.tell("static", world);
+            world.outcome = Some(Outcome::Bound);
+        }
     }
 }
 

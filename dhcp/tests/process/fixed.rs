@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use crate::common::{Net, eventually};
+use crate::common::{ACK, DISCOVER, Net, OFFER, REQUEST, eventually, lease};
 use crate::interop::write;
 
 /// A folder of settings for the client's link, as a flag's value.
@@ -72,4 +72,53 @@ fn an_ipv6_router_outside_the_network_is_reached_on_the_link() {
     assert!(!client.log().contains("No route"), "{}", client.log());
     client.terminate();
     assert!(!net.ip("-6 route show").contains("2001:db8:1::1"));
+}
+
+#[test]
+fn what_is_fixed_beside_leases_is_published_while_no_server_answers() {
+    let net = Net::new();
+    let text = "address=198.51.100.5/24\ndhcp=yes\ndomain=lab.example.org\ndns=192.0.2.54\n";
+    let folder = settings(&net, text);
+    let told = net.folder.join("told");
+    let command = format!("echo $reason $method $address >> {}", told.display());
+    let flags = ["--config-dir", &folder, "--on-change", &command];
+    let server = net.server();
+    let mut client = net.client(&[&flags[..], &["--conflict-check", "off"]].concat());
+    let discover = server.expect(DISCOVER, 10);
+    let published = || net.published("net/veth0").unwrap_or_default();
+    let resolver = || net.published("resolv.conf").unwrap_or_default();
+    eventually(5, "the fixed address", || {
+        net.has("198.51.100.5/24")
+            && published().contains("method=static\n")
+            && resolver().contains("domain lab.example.org\nsearch lab.example.org\n")
+    });
+    let options = [&lease(3600)[..], b"\x0f\x0bexample.com"].concat();
+    server.reply(&discover, OFFER, &[&options]);
+    let request = server.expect(REQUEST, 10);
+    server.reply(&request, ACK, &[&options]);
+    eventually(5, "both", || {
+        net.has("192.0.2.17/24")
+            && net.has("198.51.100.5/24")
+            && published().contains("method=dhcp\n")
+            && resolver().contains("nameserver 192.0.2.53\nnameserver 192.0.2.54\n")
+    });
+    let search = "domain lab.example.org\nsearch example.com lab.example.org\n";
+    assert!(resolver().contains(search), "{}", resolver());
+    client.terminate();
+    let told = std::fs::read_to_string(&told).unwrap();
+    let first = "static static 198.51.100.5\nbound dhcp 192.0.2.17\n";
+    assert!(told.starts_with(first), "{told}");
+    assert!(!net.has("198.51.100.5") && published().is_empty());
+}
+
+/// They say how a lease is to be used, and are none.
+#[test]
+fn once_goes_on_with_settings_that_hold_no_address() {
+    let net = Net::new();
+    let folder = settings(&net, "mtu=1400\n");
+    let server = net.server();
+    let mut client = net.client(&["--config-dir", &folder, "--once", "--conflict-check", "off"]);
+    server.serve(&[&lease(3600)]);
+    assert_eq!(client.exit(10), Some(0));
+    assert!(net.has("192.0.2.17"));
 }
