@@ -278,6 +278,29 @@ fn init_takes_precedence_and_hands_none_on() {
     assert!(policy.contains("SCHED_FIFO"), "{policy}");
 }
 
+/// A limit of real-time priorities lets init give one, and only the capability lets it take one back.
+///
+/// Where not even root may raise that limit, init may not give any either, and what follows holds all the same.
+#[test]
+fn who_cannot_take_precedence_back_takes_none() {
+    let raise = "prlimit --pid $$ --rtprio=10 2>/dev/null; exec \"$@\"";
+    let without = ["setpriv", "--bounding-set=-sys_nice"];
+    let before = [&["nice", "-n", "-3", "sh", "-c", raise, "sh"], &without[..]].concat();
+    let setup = Setup {
+        before: &before,
+        ..Setup::default()
+    };
+    let script = "sleep 0.2; chrt -p $$; nice; exec sleep 1000";
+    let init = Init::start_with("no-precedence", &sh("a", script, ""), &setup);
+    init.until("three lines", || (init.log("a").len() == 3).then_some(()));
+    let log = init.log("a");
+    assert!(log[0].ends_with("policy: SCHED_OTHER"), "{log:?}");
+    let mut nice = std::process::Command::new("nice");
+    let as_started = nice.args(["-n", "-3", "nice"]).output().unwrap();
+    let as_started = String::from_utf8_lossy(&as_started.stdout).into_owned();
+    assert_eq!(log[2], as_started.trim(), "{log:?}");
+}
+
 #[test]
 fn a_user_by_name_has_the_groups_of_the_machines_tables() {
     let tables = "mount -t tmpfs none /etc\n\

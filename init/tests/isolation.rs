@@ -37,6 +37,23 @@ fn an_own_user_has_no_capabilities_and_gains_no_privileges() {
     assert_eq!(init.status("a")["uid"], id(&a));
 }
 
+/// They lead to the pipes of the log, which were root's.
+#[test]
+fn an_own_user_opens_its_output_by_name() {
+    let script = "echo 1 > /dev/stdout; echo 2 > /dev/stderr; stat -Lc %u /dev/stderr; id -u; exec sleep 1000";
+    let init = Init::start("by-name", &own("a", script, ""));
+    init.until("four lines", || (init.log("a").len() >= 4).then_some(()));
+    let log = init.log("a");
+    let uid = init.status("a")["uid"].to_string();
+    for (line, times) in [("1", 1), ("2", 1), (uid.as_str(), 2)] {
+        let got = log.iter().filter(|heard| *heard == line).count();
+        assert_eq!(got, times, "{line}: {log:?}");
+    }
+    // The next run's pipes are the same ones.
+    init.ctl_ok(&["restart", "a"]);
+    init.until("eight lines", || (init.log("a").len() >= 8).then_some(()));
+}
+
 /// A second init finds what the first one wrote down, also where that says something else than the name would.
 #[test]
 fn a_user_once_given_is_kept() {

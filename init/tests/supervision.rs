@@ -117,6 +117,42 @@ fn a_main_process_that_ends_leaves_nothing_behind() {
     });
 }
 
+/// A group with groups below it that hold controllers takes no process in.
+#[test]
+fn groups_that_a_service_made_are_gone_before_its_next_run() {
+    let script = "own=$(sed -n 's/^0:://p' /proc/self/cgroup); \
+                  top=$(sed -n 's/.* \\(.*\\) .* - cgroup2 .*/\\1/p' /proc/self/mountinfo | head -n 1); \
+                  ls -d $top$own/below 2>/dev/null; mkdir -p $top$own/below/deep && \
+                  echo $$ > $top$own/below/deep/cgroup.procs && echo moved; sleep 0.1; exit 1";
+    let policy = "restart-delay = '10ms'\nrestart-delay-max = '10ms'";
+    let init = Init::start("below", &sh("a", script, policy));
+    if init.console().contains("no control groups") {
+        return;
+    }
+    init.until("two runs", || (init.log("a").len() >= 2).then_some(()));
+    let log = init.log("a");
+    assert!(log.iter().all(|line| line == "moved"), "{log:?}");
+}
+
+/// Without control groups: what a process outside of the process group made while others were looked for and killed.
+#[test]
+fn what_is_made_during_a_kill_is_killed_too() {
+    let setup = common::Setup {
+        prepare: "umount -a -t cgroup2",
+        ..common::Setup::default()
+    };
+    let script = "for n in 1 2 3 4 5 6; do \
+                  setsid sh -c 'i=0; while [ $i -lt 100 ]; do sleep 1003 & i=$((i+1)); done' & \
+                  done; sleep 0.1; exit 0";
+    let init = Init::start_with("made", &sh("a", script, ""), &setup);
+    init.until_state("a", "finished");
+    init.until("an end of all", || {
+        let left = descendants(init.pid());
+        let sleeps = left.iter().any(|line| line.contains("sleep 1003"));
+        (!sleeps).then_some(())
+    });
+}
+
 /// The command lines of all processes in the namespace of `init`.
 fn descendants(init: i32) -> Vec<String> {
     let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();

@@ -30,8 +30,14 @@ pub struct Group {
     is_fresh: bool,
 }
 
+/// The file that holds a group's processes (`cgroups(7)`).
+const PROCS: &str = "cgroup.procs";
+
 /// Controllers that our limits need.
 const WANTED: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// So many groups of one service are looked at: it may make as many as it likes.
+const MOST_GROUPS: usize = 1024;
 
 /// How the folders of all inits' services begin.
 const PREFIX: &str = "gokrazy-";
@@ -86,8 +92,9 @@ impl Root {
     /// The errno of making the folder.
     pub fn group(&self, name: &str, limits: &Limits) -> io::Result<(Group, Vec<String>)> {
         let path = self.folder.join(name);
-        // A group that was once killed is not cloned into: see `is_fresh`.
-        let _ = fs::remove_dir(&path);
+        // A group that was once killed is not cloned into: see `is_fresh`. One with groups below it that hold
+        // controllers takes no process in.
+        remove_with_all_below(&path);
         let is_fresh = match fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             made => made.is_ok(),
@@ -178,9 +185,37 @@ fn sweep_of_the_dead(parent: &Path, own: &Path) {
 /// Removes the empty groups of an earlier run.
 fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let _ = fs::remove_dir(entry.path());
+        remove_with_all_below(&entry.path());
     }
     let _ = fs::remove_dir(folder);
+}
+
+/// Removes a group and those that its service made below it, as far as nothing lives in them.
+fn remove_with_all_below(path: &Path) {
+    if fs::remove_dir(path).is_ok() {
+        return;
+    }
+    // Those below come later in the list.
+    for folder in with_all_below(path).iter().rev() {
+        let _ = fs::remove_dir(folder);
+    }
+}
+
+/// A group's folder and all below it, each behind the one that it lies in.
+fn with_all_below(path: &Path) -> Vec<PathBuf> {
+    let mut found = vec![path.to_owned()];
+    let mut next = 0;
+    while let Some(folder) = found.get(next).filter(|_| found.len() < MOST_GROUPS) {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let below: Vec<PathBuf> = entries
+            .filter(is_folder)
+            .map(|entry| entry.path())
+            .collect();
+        found.extend(below);
+        next = next.saturating_add(1);
+    }
+    found
 }
 
 impl Group {
@@ -209,7 +244,7 @@ impl Group {
 
     /// The file whose writer joins the group.
     pub fn procs(&self) -> PathBuf {
-        self.path.join("cgroup.procs")
+        self.path.join(PROCS)
     }
 
     /// Whether a process lives in it; `None` if that cannot be told.
@@ -235,10 +270,14 @@ impl Group {
         count.and_then(|count| count.parse().ok()).unwrap_or(0)
     }
 
-    /// The processes in it, zombies aside; one outside of our namespace is not told by its number.
+    /// The processes in it and in groups below it, zombies aside; one outside of our namespace is not told by its
+    /// number.
     pub fn members(&self) -> Vec<u32> {
-        let procs = read(&self.procs()).unwrap_or_default();
-        let numbers = procs.lines().filter_map(|line| line.parse().ok());
+        let folders = with_all_below(&self.path);
+        let procs = folders.iter().map(|folder| folder.join(PROCS));
+        let texts: Vec<String> = procs.filter_map(|file| read(&file).ok()).collect();
+        let lines = texts.iter().flat_map(|text| text.lines());
+        let numbers = lines.filter_map(|line| line.parse().ok());
         numbers.filter(|pid| *pid > 0).collect()
     }
 
@@ -247,9 +286,9 @@ impl Group {
         self.members().contains(&pid)
     }
 
-    /// Removes it, if nothing lives in it.
+    /// Removes it and all groups below it, if nothing lives in them.
     pub fn remove(&self) {
-        let _ = fs::remove_dir(&self.path);
+        remove_with_all_below(&self.path);
     }
 }
 
@@ -332,6 +371,29 @@ mod tests {
                 .is_some()
         );
         fs::remove_dir_all(parent).unwrap();
+    }
+
+    #[test]
+    fn groups_that_a_service_made_are_its_own_and_go_with_it() {
+        let path = std::env::temp_dir().join(format!("in-below-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        for (folder, pids) in [("", "0\n7\n"), ("b", ""), ("b/c/d", "8\n9\n")] {
+            fs::create_dir_all(path.join(folder)).unwrap();
+            let mut procs = File::create_new(path.join(folder).join(PROCS)).unwrap();
+            procs.write_all(pids.as_bytes()).unwrap();
+        }
+        let group = Group {
+            path: path.clone(),
+            is_fresh: true,
+        };
+        assert_eq!(group.members(), [7, 8, 9]);
+        assert!(group.holds(9) && !group.holds(10));
+        // Files of a control group do not hold its folder.
+        for folder in ["", "b", "b/c/d"] {
+            fs::remove_file(path.join(folder).join(PROCS)).unwrap();
+        }
+        group.remove();
+        assert!(!path.exists());
     }
 
     #[test]

@@ -15,9 +15,10 @@ use gokrazy_sys::{capability, process};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::SigSet;
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{
-    Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setgroups, setresgid, setresuid,
-    setsid, write,
+    Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fchown, setgroups, setresgid,
+    setresuid, setsid, write,
 };
 
 use super::fences::Fences;
@@ -137,7 +138,8 @@ fn give_up(plan: &Plan<'_>, what: &str, error: &io::Error) -> u8 {
     NOT_STARTED
 }
 
-/// A line of the report: `F` for what ended the start, `U` for a fence that is not to be had, `W` for other troubles.
+/// A line of the report: `F` for what ended the start, `U` for a fence that is not to be had, `G` for its
+/// control group, `W` for other troubles.
 fn tell(plan: &Plan<'_>, kind: char, text: &str) {
     let line = format!("{kind}{}\n", text.replace('\n', " "));
     // Nobody is left to tell that telling failed.
@@ -148,8 +150,10 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
     process::reset_signal_actions(plan.ignored_signals);
     tried("unblock signals", SigSet::all().thread_unblock())?;
     tried("make a session", setsid())?;
-    if let Some(nice) = plan.nice {
-        process::set_nice(nice).map_err(|error| ("set the nice value".to_owned(), error))?;
+    if let Some(nice) = plan.nice
+        && let Err(error) = process::set_nice(nice)
+    {
+        tell(plan, 'U', &format!("nice value {nice} ({error})"));
     }
     tried("set input", dup2_stdin(plan.stdin))?;
     set_output(plan)?;
@@ -160,7 +164,7 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
         let joined = fs::OpenOptions::new().write(true).open(procs);
         let joined = joined.and_then(|file| Ok(write(file, b"0")?));
         if let Err(error) = joined {
-            tell(plan, 'W', &format!("join {}: {error}", procs.display()));
+            tell(plan, 'G', &format!("join {}: {error}", procs.display()));
         }
     }
     if let Some((soft, hard)) = plan.open_files {
@@ -200,6 +204,11 @@ fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
 }
 
 fn set_output(plan: &Plan<'_>) -> Result<(), Failure> {
+    if let Some(credentials) = &plan.become_user {
+        for output in [plan.stdout, plan.stderr] {
+            let_reopen(output, credentials.id);
+        }
+    }
     match plan.stdout {
         Output::Plain(fd) => tried("set output", dup2_stdout(fd))?,
         Output::Both(fd) => tried("set output", dup2_stdout(for_writing(fd)?))?,
@@ -207,6 +216,17 @@ fn set_output(plan: &Plan<'_>) -> Result<(), Failure> {
     match plan.stderr {
         Output::Plain(fd) => tried("set errors", dup2_stderr(fd)),
         Output::Both(fd) => tried("set errors", dup2_stderr(for_writing(fd)?)),
+    }
+}
+
+/// `/dev/stdout` and `/dev/stderr` open the pipe anew, which is for its owner only.
+///
+/// Its group stays ours and may do so too: root without `CAP_DAC_OVERRIDE` opens it for the next run.
+fn let_reopen(output: Output<'_>, user: u32) {
+    if let Output::Both(fd) = output {
+        // Who may not, writes to the descriptor that it has, as before.
+        let _ = fchmod(fd, Mode::from_bits_truncate(0o660));
+        let _ = fchown(fd, Some(Uid::from_raw(user)), None);
     }
 }
 

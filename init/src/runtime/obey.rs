@@ -172,8 +172,12 @@ impl Runtime {
         slot.main = Some(pid);
         slot.start_error = None;
         slot.facts.started_at_ms = Some(clock::wall_ms());
-        let _ = self.queue.add(&report, Source::Report(number));
+        let heard = self.queue.add(&report, Source::Report(number)).is_ok();
         slot.report = Some(report);
+        if !heard {
+            // Nobody would tell us when to.
+            self.end_of_hurry(index);
+        }
         Ok(pid)
     }
 
@@ -294,6 +298,14 @@ impl Runtime {
         }
     }
 
+    /// It could not join its group, which says nothing of it then, and holds none of its limits.
+    fn do_without_group(&mut self, index: usize, why: &str) {
+        if let Some(group) = self.slots.get_mut(index).and_then(|slot| slot.group.take()) {
+            group.remove();
+        }
+        self.unfenced(index, &format!("control group ({why})"));
+    }
+
     /// Logd gets a connection on which it is handed the pipes.
     fn log_keepers_end(&mut self, service: &Service) -> Result<Option<OwnedFd>, String> {
         if service.role != Role::LogKeeper {
@@ -346,7 +358,10 @@ impl Runtime {
                 self.keep_report(index, report);
             }
             Err(Errno::EINTR | Errno::EAGAIN) => self.keep_report(index, report),
-            Err(_) => self.queue.remove(&report),
+            Err(_) => {
+                self.queue.remove(&report);
+                self.end_of_hurry(index);
+            }
         }
     }
 
@@ -370,6 +385,7 @@ impl Runtime {
         };
         match kind {
             "U" => self.unfenced(index, text),
+            "G" => self.do_without_group(index, text),
             "F" => {
                 // Told as the way in which the run ended.
                 if let Some(slot) = self.slots.get_mut(index) {

@@ -117,10 +117,30 @@ pub(super) fn take_precedence() -> Option<Precedence> {
     // Whoever chose another policy for us, meant us to keep it.
     let nice = process::nice()?;
     // Not every container may.
+    if !may_take_back() {
+        return None;
+    }
     process::give_real_time(0, OURS).ok()?;
     // The kernel starts children of a real-time process with none.
     let nice = Some(nice).filter(|nice| *nice != 0);
     Some(Precedence { nice })
+}
+
+/// Whether we have `CAP_SYS_NICE`, which taking back needs; who has but a limit (`RLIMIT_RTPRIO`) may give only.
+///
+/// With a limit of nothing, the kernel gives a real-time priority to who has the capability alone. It asks for that of
+/// the machine, not of a user namespace, whose own says nothing.
+fn may_take_back() -> bool {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_RTPRIO) else {
+        return false;
+    };
+    if setrlimit(Resource::RLIMIT_RTPRIO, 0, hard).is_err() {
+        return false;
+    }
+    let may = process::give_real_time(0, OURS).and_then(|()| process::take_real_time(0));
+    // What was the limit before, may be it again.
+    let _ = setrlimit(Resource::RLIMIT_RTPRIO, soft, hard);
+    may.is_ok()
 }
 
 /// What init's environment says of init itself, or said to it of a run of its own: untrue of its services.

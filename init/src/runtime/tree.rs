@@ -4,7 +4,7 @@
 //! Elsewhere by its process group and session, and by the mark [`MARK`] in the environment of those that left both:
 //! orphans come to us, since we are PID 1 or a subreaper.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -17,6 +17,9 @@ use super::cgroup::Group;
 
 /// The variable that carries the service's name to all that it starts.
 pub const MARK: &str = "GOKRAZY_SERVICE";
+
+/// So often those are looked for that were made while others were killed.
+const KILLS: u32 = 16;
 
 /// What is known of the processes of a service.
 #[derive(Debug, Clone, Copy)]
@@ -45,11 +48,20 @@ impl Tree<'_> {
         {
             return;
         }
-        let marked = self.marked();
-        // A group that is gone needs no signal.
-        let _ = self.signal_group(Signal::SIGKILL as i32);
-        for pid in marked {
-            let _ = kill(pid, Signal::SIGKILL);
+        let mut killed = HashSet::new();
+        for _ in 0..KILLS {
+            let marked = self.marked();
+            // A group that is gone needs no signal.
+            let _ = self.signal_group(Signal::SIGKILL as i32);
+            let before = killed.len();
+            for pid in marked {
+                let _ = kill(pid, Signal::SIGKILL);
+                killed.insert(pid);
+            }
+            // Who was killed has no more children.
+            if killed.len() == before {
+                break;
+            }
         }
     }
 
