@@ -7,18 +7,20 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use gokrazy_core::paths;
 use gokrazy_sys::{capability, process};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::SigSet;
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode as FileMode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{
-    Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fchown, setgroups, setresgid,
-    setresuid, setsid, write,
+    Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fchown, geteuid, setgroups,
+    setresgid, setresuid, setsid, write,
 };
 
 use super::fences::Fences;
@@ -225,7 +227,7 @@ fn set_output(plan: &Plan<'_>) -> Result<(), Failure> {
 fn let_reopen(output: Output<'_>, user: u32) {
     if let Output::Both(fd) = output {
         // Who may not, writes to the descriptor that it has, as before.
-        let _ = fchmod(fd, Mode::from_bits_truncate(0o660));
+        let _ = fchmod(fd, FileMode::from_bits_truncate(0o660));
         let _ = fchown(fd, Some(Uid::from_raw(user)), None);
     }
 }
@@ -308,16 +310,50 @@ fn make_own(path: &Path, owner: u32) -> Result<(), String> {
     }
 }
 
+/// Makes a folder and those above it, step by step from the root: no link of the service's, or of another's, leads us
+/// elsewhere.
 fn make_folder(path: &Path, owner: u32) -> io::Result<()> {
-    if let Some(above) = path.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(above)?;
+    let names: Vec<&OsStr> = path.iter().skip(1).collect();
+    let (last, above) = names.split_last().ok_or(Errno::EEXIST)?;
+    let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut folder = open("/", flags | OFlag::O_PATH, FileMode::empty())?;
+    for name in above {
+        folder = enter_or_make(&folder, name, owner)?;
     }
-    fs::DirBuilder::new().mode(0o755).create(path)?;
-    // Of the entry itself: who may write above may have put a link in its place by now.
-    lchown(path, Some(owner), Some(owner))
+    let mode = FileMode::from_bits_truncate(0o755);
+    mkdirat(&folder, *last, mode)?;
+    let made = openat(&folder, *last, flags | OFlag::O_NOFOLLOW, FileMode::empty())?;
+    if fstat(&made)?.st_uid != geteuid().as_raw() {
+        return Err(io::Error::other("somebody put another in its place"));
+    }
+    let (user, group) = (Uid::from_raw(owner), Gid::from_raw(owner));
+    Ok(fchown(&made, Some(user), Some(group))?)
+}
+
+/// A folder in which we may make what is the owner's: one of root's or of its own.
+fn enter_or_make(folder: &OwnedFd, name: &OsStr, owner: u32) -> io::Result<OwnedFd> {
+    match mkdirat(folder, name, FileMode::from_bits_truncate(0o755)) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let mut flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    flags.set(OFlag::O_NOFOLLOW, !is_roots(folder, name)?);
+    let entered = openat(folder, name, flags, FileMode::empty())?;
+    let user = fstat(&entered)?.st_uid;
+    if ![0, owner, geteuid().as_raw()].contains(&user) {
+        let name = Path::new(name).display();
+        let why = format!("`{name}` in it belongs to user {user}, so nothing is made there");
+        return Err(io::Error::other(why));
+    }
+    Ok(entered)
+}
+
+/// Whether root put it there and nobody else could: its links are followed, as `/var` may be one.
+fn is_roots(folder: &OwnedFd, name: &OsStr) -> io::Result<bool> {
+    let above = fstat(folder)?;
+    let itself = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    let is_others = above.st_mode & 0o022 != 0;
+    Ok(above.st_uid == 0 && itself.st_uid == 0 && !is_others)
 }
 
 fn own(home: &Home) -> io::Result<()> {
@@ -385,6 +421,20 @@ mod tests {
         std::os::unix::fs::symlink("/etc", &link).unwrap();
         assert!(make_own(&link, 23_456).is_err());
         assert_eq!((owner(&link), owner(Path::new("/etc"))), (me.as_raw(), 0));
+        // Nor is one followed on the way, which the service may have made in its own folder.
+        let victim = top.join("victim");
+        fs::create_dir(&victim).unwrap();
+        std::os::unix::fs::symlink(&victim, own.join("link")).unwrap();
+        assert!(make_own(&own.join("link/new"), user).is_err());
+        assert!(make_own(&own.join("link/new/deep"), user).is_err());
+        assert!(fs::read_dir(&victim).unwrap().next().is_none());
+        if me.is_root() {
+            let told = make_own(&own.join("new"), 23_456).unwrap_err();
+            assert!(
+                told.contains(&format!("`b` in it belongs to user {user}")),
+                "{told}"
+            );
+        }
         fs::remove_dir_all(top).unwrap();
     }
 }

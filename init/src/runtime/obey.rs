@@ -21,8 +21,8 @@ use crate::service::{Role, Service, User};
 use crate::supervise::phase::{Action, Event};
 use crate::supervise::registry::Order;
 
-/// Longest report of a child that is read, in bytes.
-const REPORT_MAX: usize = 4096;
+/// Most bytes of a child's report that are read at once: all that a pipe holds, so that no line is taken for two.
+const REPORT_MAX: usize = 65_536;
 
 /// So many descriptors no service gets; a quarter where there are few.
 const RESERVED_DESCRIPTORS: u64 = 16;
@@ -336,7 +336,7 @@ impl Runtime {
         else {
             return;
         };
-        let mut buffer = [0; REPORT_MAX];
+        let mut buffer = vec![0; REPORT_MAX];
         match read(&report, &mut buffer) {
             Ok(0) => {
                 let failed = self

@@ -64,7 +64,10 @@ impl Runtime {
         if let Some(slot) = slot.filter(|slot| slot.is_stale) {
             slot.is_stale = false;
             slot.facts = Facts::default();
-            slot.notify = None;
+            if let Some(socket) = slot.notify.take() {
+                // A process of an earlier run may hold it open, and nobody would read what comes.
+                self.queue.remove(socket.fd());
+            }
         }
     }
 
@@ -84,7 +87,9 @@ impl Runtime {
             if let Some(group) = slot.group.take() {
                 group.remove();
             }
-            slot.notify = None;
+            if let Some(socket) = slot.notify.take() {
+                self.queue.remove(socket.fd());
+            }
             slot.pipes = None;
             slot.facts = Facts::default();
         }
