@@ -33,7 +33,7 @@ use crate::resolve::Resolver;
 use crate::server::ServerId;
 use crate::start::{discipline, set_from_memory, sources};
 use crate::store::{Drift, Store};
-use crate::trusted::TrustedClock;
+use crate::trusted::{TrustedClock, jump};
 use crate::wall::Mono;
 use crate::watch::{Signals, Watch, Wish};
 use crate::wire::{Answer, Pending};
@@ -43,9 +43,6 @@ const SAVE_EVERY: Mono = Mono::from_secs(600);
 
 /// Routes and leases come in swarms: wait this long for the rest.
 const CALM: Mono = Mono::from_millis(50);
-
-/// The two clocks may part by so much, and by 500 ppm of the time between, before someone has moved one; in ns.
-const JUMP: u64 = 250_000_000;
 
 /// The daemon and all that it holds.
 struct Daemon {
@@ -138,12 +135,14 @@ impl Daemon {
         let changed = self.wait()?;
         let moment = self.clock.moment();
         // All answers are stamped with the same moment, before any of them costs time.
-        let answers = self.receive(moment);
+        let mut answers = self.receive(moment);
         let wish = self.signals.wish();
         if wish == Some(Wish::End) {
             return Ok(false);
         }
-        self.check_jump(moment)?;
+        if self.check_jump(moment)? {
+            answers.clear();
+        }
         if wish == Some(Wish::Renew) {
             log("SIGHUP: reading the leases and asking all servers anew");
             self.machine.on_renewal(moment.now);
@@ -248,18 +247,16 @@ impl Daemon {
         answers
     }
 
-    /// Someone else set the clock, or the machine slept: the difference of the two clocks tells.
-    fn check_jump(&mut self, moment: Moment) -> Result<()> {
-        let passed =
-            i64::try_from(moment.now.saturating_sub(self.last.now).as_nanos()).unwrap_or(i64::MAX);
-        let jump = moment.wall.since(self.last.wall.shifted(passed));
-        self.last = moment;
-        if jump.unsigned_abs() < JUMP + passed.unsigned_abs() / 2_000 {
-            return Ok(());
-        }
+    /// Whether someone else set the clock, or the machine slept, so that what was measured is void.
+    fn check_jump(&mut self, moment: Moment) -> Result<bool> {
+        let last = std::mem::replace(&mut self.last, moment);
+        let Some(jump) = jump(last, moment) else {
+            return Ok(false);
+        };
         self.pending.clear();
         let actions = self.machine.on_jump(jump, moment);
-        self.perform(actions)
+        self.perform(actions)?;
+        Ok(true)
     }
 
     fn perform(&mut self, actions: Vec<Action>) -> Result<()> {
@@ -331,12 +328,14 @@ impl Daemon {
         if let Some(path) = &self.rtc
             && let Err(error) = clocks::write_rtc(path, self.clock.wall())
         {
-            if error.kind() != io::ErrorKind::NotFound {
-                log(format_args!(
-                    "cannot set the hardware clock {}: {error}; it is left alone",
-                    path.display()
-                ));
+            // Its driver may be loaded later.
+            if error.kind() == io::ErrorKind::NotFound {
+                return;
             }
+            log(format_args!(
+                "cannot set the hardware clock {}: {error}; it is left alone",
+                path.display()
+            ));
             self.rtc = None;
         }
     }
@@ -375,13 +374,16 @@ impl Daemon {
 
     /// Keeps what is known of the oscillator, once it is better known than what is kept, or has changed.
     fn save_drift(&mut self) -> Result<(), ReplaceError> {
+        if !self.machine.state().synchronised {
+            return Ok(());
+        }
         let discipline = self.machine.discipline();
         let drift = Drift {
             frequency: discipline.frequency(),
             deviation: discipline.frequency_deviation().max(LEARNED_RATE),
         };
         let is_news = match self.saved_drift {
-            None => self.machine.state().synchronised,
+            None => true,
             Some(saved) => {
                 let changed = (saved.frequency - drift.frequency).abs() > 0.05e-6;
                 (changed && discipline.frequency_is_known())

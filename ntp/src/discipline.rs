@@ -75,6 +75,8 @@ pub struct Discipline {
     p: (f64, f64, f64),
     /// Correction in force, s/s.
     frequency: f64,
+    /// The one before, s/s.
+    previous: f64,
     /// Correction in force when we started, s/s.
     base: f64,
     /// What the kernel has yet to slew, s.
@@ -102,6 +104,7 @@ impl Discipline {
             rate: 0.0,
             p: (1.0, 0.0, sigma * sigma),
             frequency,
+            previous: frequency,
             base: frequency,
             slew: 0.0,
             time_constant: 2,
@@ -268,6 +271,7 @@ impl Discipline {
     pub fn correction(&mut self, poll: u8) -> Correction {
         let wanted = (self.frequency + self.rate).clamp(-MAX_FREQUENCY, MAX_FREQUENCY);
         self.rate -= wanted - self.frequency;
+        self.previous = self.frequency;
         self.frequency = wanted;
         self.slew = self.phase.clamp(-MAX_SLEW, MAX_SLEW);
         // A quarter of the poll interval: the slew is over by the next measurement.
@@ -280,8 +284,10 @@ impl Discipline {
         }
     }
 
-    /// The kernel did not take the last correction.
+    /// The kernel did not take the last correction: the oscillator goes on as before.
     pub fn not_taken(&mut self) {
+        self.rate += self.frequency - self.previous;
+        self.frequency = self.previous;
         self.slew = 0.0;
     }
 

@@ -26,6 +26,10 @@ const LATER: u64 = 1_000_000_000_000;
 /// How long a majority must insist on a step that is refused at first: 15 minutes.
 pub const PERSISTENCE: Mono = Mono::from_secs(900);
 
+/// How long after the time for the next answer a majority may be silent and still insist: two polls at the shortest
+/// interval, and a third on its way.
+const BREAK: Mono = Mono::from_secs(200);
+
 /// Two offsets of a majority that differ by less than this are the same claim, in nanoseconds.
 const SAME: u64 = 1_000_000_000;
 
@@ -76,6 +80,8 @@ impl Judgement {
 pub struct Claim {
     since: Mono,
     offset: i64,
+    /// When it lapses, unless it is repeated.
+    until: Mono,
 }
 
 /// The times that are possible for this build.
@@ -90,7 +96,7 @@ fn span_of(epoch: Option<&str>) -> Span {
         .unwrap_or(RELEASED);
     Span {
         floor: Wall::from_seconds(built),
-        ceiling: Wall::from_seconds(built + LIFETIME),
+        ceiling: Wall::from_seconds(built.saturating_add(LIFETIME)),
     }
 }
 
@@ -106,12 +112,13 @@ pub fn start(now: Wall, saved: Option<Wall>, rtc: Option<Wall>, span: Span) -> O
 }
 
 /// Judges a step by `offset` nanoseconds that a majority wishes at wall time `wall`; `claim` carries a refused wish
-/// from one call to the next.
+/// from one call to the next, and `next` is when a majority is asked again.
 pub fn judge(
     offset: i64,
     history: History,
     (wall, now): (Wall, Mono),
     span: Span,
+    next: Mono,
     claim: &mut Option<Claim>,
 ) -> Judgement {
     let target = wall.shifted(offset);
@@ -123,10 +130,18 @@ pub fn judge(
         History::Never => offset >= -FIRST_BACKWARD,
         History::Synchronised => offset.unsigned_abs() <= LATER,
     };
-    let standing = match claim {
-        Some(standing) if standing.offset.abs_diff(offset) < SAME => *standing,
-        Some(_) | None => *claim.insert(Claim { since: now, offset }),
+    let until = next.max(now) + BREAK;
+    let standing = match *claim {
+        Some(old) if old.offset.abs_diff(offset) < SAME && now <= old.until => {
+            Claim { until, ..old }
+        }
+        Some(_) | None => Claim {
+            since: now,
+            offset,
+            until,
+        },
     };
+    *claim = Some(standing);
     if free || now.saturating_sub(standing.since) >= PERSISTENCE {
         *claim = None;
         return Judgement::Step;
@@ -148,6 +163,7 @@ mod tests {
             history,
             (Wall::from_seconds(NOW), Mono::ZERO),
             span_of(None),
+            Mono::ZERO,
             &mut None,
         );
         assert_eq!(got, want);
@@ -176,6 +192,7 @@ mod tests {
                 History::Synchronised,
                 moment,
                 span_of(None),
+                Mono::from_secs(seconds + 800),
                 &mut claim,
             )
         };
@@ -187,6 +204,31 @@ mod tests {
         assert_eq!(at(1_800, 5_000), Judgement::TooFar);
         assert_eq!(at(1_801, 5_000), Judgement::Step);
         assert_eq!(at(1_802, 5_000), Judgement::TooFar);
+    }
+
+    #[track_caller]
+    fn check_insistence(claims: impl Iterator<Item = u64>, want: Judgement) {
+        let mut claim = None;
+        let last = claims
+            .map(|seconds| {
+                judge(
+                    5_000 * SECOND,
+                    History::Synchronised,
+                    (Wall::from_seconds(NOW), Mono::from_secs(seconds)),
+                    span_of(None),
+                    Mono::from_secs(seconds + 64),
+                    &mut claim,
+                )
+            })
+            .last();
+        assert_eq!(last, Some(want));
+    }
+
+    #[test]
+    fn insistence_survives_a_lost_answer_and_no_long_silence() {
+        check_insistence((0..=7).map(|poll| poll * 136), Judgement::Step);
+        check_insistence([0, 136, 1_000].into_iter(), Judgement::TooFar);
+        check_insistence((0..=20).map(|poll| poll * 300), Judgement::TooFar);
     }
 
     #[test]
@@ -214,6 +256,8 @@ mod tests {
             span_of(Some("1800000000")).floor,
             Wall::from_seconds(1_800_000_000)
         );
+        let latest = span_of(Some("9223372036854775807"));
+        assert!(latest.ceiling >= latest.floor);
         for odd in ["", "x", "-5", "0"] {
             assert_eq!(span_of(Some(odd)).floor, Wall::from_seconds(RELEASED));
         }

@@ -101,7 +101,8 @@ impl Machine {
 
     /// When [`on_deadline`](Self::on_deadline) is to be called next.
     pub fn deadline(&self) -> Option<Mono> {
-        self.pool.deadline()
+        let doubt = self.report.doubtful_at(self.discipline.drift_bound());
+        self.pool.deadline().into_iter().chain(doubt).min()
     }
 
     /// The state as published last.
@@ -228,7 +229,7 @@ impl Machine {
         moment: Moment,
     ) -> Vec<Action> {
         if let Err(reason) = result {
-            return self.on_powerless(&reason);
+            return self.on_powerless(applied, &reason);
         }
         let mut actions = Vec::new();
         if self.powerless {
@@ -242,7 +243,7 @@ impl Machine {
         actions
     }
 
-    fn on_powerless(&mut self, reason: &str) -> Vec<Action> {
+    fn on_powerless(&mut self, applied: Applied, reason: &str) -> Vec<Action> {
         let mut actions = Vec::new();
         if !self.powerless {
             self.powerless = true;
@@ -251,7 +252,9 @@ impl Machine {
             );
             actions.push(Action::Log(line));
         }
-        self.discipline.not_taken();
+        if matches!(applied, Applied::Steer(_)) {
+            self.discipline.not_taken();
+        }
         self.report.powerless(&mut actions);
         actions
     }

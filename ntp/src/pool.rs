@@ -127,6 +127,16 @@ impl Pool {
             .min()
     }
 
+    /// When a server that answers is asked next.
+    pub fn next_vote(&self) -> Option<Mono> {
+        let next = |server: &Server| {
+            let round = server.rounds_from().map(|from| from.max(self.round_at));
+            server.burst_at().or(round)
+        };
+        let heard = self.servers.iter().filter(|server| server.is_reachable());
+        heard.filter_map(next).min()
+    }
+
     /// Requests and lookups that are due; `poll` is the interval of rounds as a power of two of seconds.
     pub fn due(&mut self, now: Mono, poll: u8, chance: &mut dyn FnMut() -> f64) -> Vec<Action> {
         let mut actions = Vec::new();

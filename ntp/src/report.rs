@@ -125,6 +125,14 @@ impl Report {
         }
     }
 
+    /// When [`Self::doubt`] will end the claim, if nothing is corrected until then; a second late, so that it does.
+    pub fn doubtful_at(&self, growth: f64) -> Option<Mono> {
+        let lasts = Mono::from_secs_f64(WORTHLESS as f64 / 1e9 / growth) + Mono::from_secs(1);
+        self.state
+            .synchronised
+            .then(|| self.corrected_at.saturating_add(lasts))
+    }
+
     /// Ends the claim, for a `reason` if it was not told already.
     pub fn lose(&mut self, reason: Option<&str>, actions: &mut Vec<Action>) {
         if !self.state.synchronised {

@@ -14,6 +14,9 @@ use crate::wall::Wall;
 /// A clock that shows less than so much of a step that was granted, in nanoseconds, has not taken it.
 const LOST: u64 = 100_000_000;
 
+/// The two clocks may part by so much, and by 500 ppm of the time between, before someone has moved one; in ns.
+const JUMP: u64 = 250_000_000;
+
 /// The clock, with all steps in it that the kernel granted.
 #[derive(Debug, Default)]
 pub struct TrustedClock {
@@ -55,6 +58,14 @@ impl TrustedClock {
     fn true_wall(&self, wall: Wall) -> Wall {
         wall.shifted(self.owed)
     }
+}
+
+/// How far someone moved the clock between two moments, in nanoseconds, if it was more than what clocks part by themselves.
+pub fn jump(last: Moment, moment: Moment) -> Option<i64> {
+    let passed = moment.now.saturating_sub(last.now).as_nanos();
+    let passed = i64::try_from(passed).unwrap_or(i64::MAX);
+    let jump = moment.wall.since(last.wall.shifted(passed));
+    (jump.unsigned_abs() >= JUMP + passed.unsigned_abs() / 2_000).then_some(jump)
 }
 
 /// How much of a step by `offset` from `before` is not to be seen in `after`.
@@ -99,5 +110,18 @@ mod tests {
         check(100 * SECOND, 0, 100 * SECOND);
         check(-9 * SECOND, 0, -9 * SECOND);
         check(128_000_000, 0, 128_000_000);
+    }
+
+    #[test]
+    fn a_clock_that_someone_moved_has_jumped() {
+        let at = |milliseconds, moved: i64| Moment {
+            now: Mono::from_millis(milliseconds),
+            wall: Wall::from_seconds(1_800_000_000)
+                .shifted(milliseconds.cast_signed() * 1_000_000 + moved),
+        };
+        assert_eq!(jump(at(0, 0), at(5_000, 200_000_000)), None);
+        assert_eq!(jump(at(0, 0), at(5_000, -9 * SECOND)), Some(-9 * SECOND));
+        // 500 ppm of an hour are no jump.
+        assert_eq!(jump(at(0, 0), at(3_600_000, 2 * SECOND)), None);
     }
 }

@@ -266,6 +266,14 @@ fn small_offsets_are_slewed_in_their_direction() {
         assert!(daemon.corrections("step").is_empty());
         let slew = daemon.corrections("slew")[0];
         assert!((slew + ahead).abs() < 0.01, "{slew}");
+        let told = daemon.told_the_kernel();
+        assert!(!told.is_empty());
+        for (status, bound) in told {
+            // STA_PLL and STA_FREQHOLD, and neither STA_UNSYNC nor a leap second.
+            assert_eq!(status, 0x81);
+            // What is left to slew is a part of it.
+            assert!((50_000..1_000_000).contains(&bound), "{bound} µs");
+        }
     }
 }
 

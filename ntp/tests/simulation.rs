@@ -651,6 +651,53 @@ fn synchronisation_is_lost_when_no_server_answers_for_long() {
 }
 
 #[test]
+fn synchronisation_is_lost_when_every_server_denied_service_for_long() {
+    let mut world = synchronised_for(3.0, &[0.0; 3]);
+    for peer in &mut world.peers {
+        peer.refusal = Some(Refusal::Kiss(KissCode::AccessDenied));
+    }
+    let start = world.now;
+    world.run(start + 80_000.0, |_| {});
+    assert!(!world.published.synchronised, "{:?}", world.log);
+    assert_eq!(world.count("no longer synchronised"), 1);
+}
+
+#[test]
+fn what_the_kernel_does_not_take_is_not_taken_for_learned() {
+    let mut world = synchronised_for(2.0, &[0.0; 2]);
+    let learned = world.kernel;
+    world.powerless = true;
+    // Temperature changes, and nothing can be done about it.
+    world.oscillator += 3e-6;
+    let end = world.now + 12.0 * 3_600.0;
+    world.run(end, |_| {});
+    assert!(!world.published.synchronised);
+    let thought = world.machine.discipline().frequency();
+    assert!((thought - learned).abs() < 1e-9, "{thought} {learned}");
+    world.powerless = false;
+    let error = error_between(&mut world, end + 3_600.0, end + 7_200.0);
+    assert!(error < 0.001, "{error}");
+}
+
+#[test]
+fn discord_ends_what_a_majority_has_insisted_on() {
+    let mut world = synchronised_for(1.0, &[0.0; 2]);
+    let lie = |world: &mut World, lies: [f64; 2], seconds: f64| {
+        world.peers[0].lie = lies[0];
+        world.peers[1].lie = lies[1];
+        let end = world.now + seconds;
+        world.run(end, |_| {});
+    };
+    lie(&mut world, [1_500.0; 2], 800.0);
+    assert_eq!(world.count("too far"), 1, "{:?}", world.log);
+    lie(&mut world, [1_500.0, 3_000.0], 500.0);
+    lie(&mut world, [1_500.0; 2], 700.0);
+    assert_eq!(world.steps.len(), 1, "{:?}", world.log);
+    lie(&mut world, [1_500.0; 2], 1_200.0);
+    assert_eq!(world.steps.len(), 2, "{:?}", world.log);
+}
+
+#[test]
 fn requests_are_a_burst_and_then_polls_of_64_to_1024_s() {
     let mut world = World::new(4, peers(&[0.0]), 0.0, 5e-6);
     world.run(100_000.0, |_| {});

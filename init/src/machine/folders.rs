@@ -37,9 +37,13 @@ pub fn prepare(run_dir: &Path) -> Vec<String> {
         }
         Ok(()) | Err(_) => {}
     }
-    // The hardware clock is ntp's; a board without one has nothing to give.
-    let _ = chown(paths::RTC, Some(users::NTP.id), None);
+    give_rtc();
     problems
+}
+
+/// The hardware clock is ntp's; a board without one, or that has it only once its driver is loaded, has nothing to give.
+pub fn give_rtc() {
+    let _ = chown(paths::RTC, Some(users::NTP.id), None);
 }
 
 fn folder(path: &Path, owner: u32, group: u32, mode: u32) -> io::Result<()> {

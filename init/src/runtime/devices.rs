@@ -19,6 +19,7 @@ use super::event_loop::Runtime;
 use super::options::Mode;
 use super::queue::Source;
 use crate::machine::button::{self, Button, Seen};
+use crate::machine::folders;
 use crate::machine::watchdog::Watchdog;
 use crate::mount::Mount;
 
@@ -185,6 +186,10 @@ impl Runtime {
         let concerns = |event: &Uevent| event.is_loss() || event.subsystem == "input";
         if is_machine && events.iter().any(concerns) {
             self.look_for_buttons();
+        }
+        let brings_clock = |event: &Uevent| event.is_loss() || event.subsystem == "rtc";
+        if is_machine && events.iter().any(brings_clock) {
+            folders::give_rtc();
         }
     }
 }

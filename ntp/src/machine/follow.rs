@@ -72,7 +72,9 @@ impl Machine {
     /// The offset is too large to be slewed.
     pub(super) fn consider_step(&mut self, offset: i64, moment: Moment, actions: &mut Vec<Action>) {
         let clocks = (moment.wall, moment.now);
-        match limits::judge(offset, self.history, clocks, self.span, &mut self.claim) {
+        let next = self.pool.next_vote().unwrap_or(moment.now);
+        let claim = &mut self.claim;
+        match limits::judge(offset, self.history, clocks, self.span, next, claim) {
             Judgement::Step => {
                 self.trouble = Trouble::None;
                 actions.push(Action::Step(offset));
@@ -97,6 +99,7 @@ impl Machine {
         if speakers < 2 || self.pool.awaited() > 0 {
             return;
         }
+        self.claim = None;
         let since = match self.trouble {
             Trouble::NoMajority { since } => since,
             Trouble::None | Trouble::Refused(_) => {

@@ -216,6 +216,18 @@ impl Daemon {
             .collect()
     }
 
+    /// Status and error bound in microseconds that the kernel holds after each correction.
+    pub(crate) fn told_the_kernel(&self) -> Vec<(i32, u64)> {
+        let text = self.read("corrections");
+        let slews = text.lines().filter_map(|line| line.strip_prefix("slew "));
+        slews
+            .map(|line| {
+                let words: Vec<&str> = line.split(' ').collect();
+                (words[2].parse().unwrap(), words[3].parse().unwrap())
+            })
+            .collect()
+    }
+
     /// How far its clock is ahead of the machine's, in seconds.
     pub(crate) fn ahead(&self) -> f64 {
         let bytes = fs::read(self.folder.join("clock")).unwrap();

@@ -28,7 +28,7 @@ const STARTS: usize = 9;
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Daemons whose share has a budget of its own, in bytes.
-const SHARES: [(&str, f64); 1] = [("randomd", 400.0 * 1024.0)];
+const SHARES: [(&str, f64); 2] = [("randomd", 400.0 * 1024.0), ("ntp", MIB)];
 
 /// Time from init's exec to the page and to a lease.
 pub(super) fn start(stand: &Stand, table: &mut Table) -> Result<()> {
