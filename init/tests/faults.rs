@@ -540,3 +540,89 @@ fn ready_and_gone_at_once_is_ready() {
         );
     }
 }
+
+/// Told to end in the middle of a line, logd keeps what it has of it.
+#[test]
+fn a_line_without_its_end_outlives_the_logd_that_read_it() {
+    let services = sh("a", "printf 'no end'; exec sleep 1000", "");
+    let init = Init::start("half-line", &services);
+    init.until_state("a", "running");
+    // Another's line, printed later, tells that logd has read the first one.
+    let later = sh("b", "echo later", "");
+    common::write(&init.folder.join("services.toml"), &(services + &later));
+    init.signal(Signal::SIGHUP);
+    init.until("the second service", || {
+        init.ctl(&["status", "b"]).status.success().then_some(())
+    });
+    init.until_logged("b", "later");
+    init.ctl_ok(&["restart", "logd"]);
+    init.until_logged("a", "no end");
+}
+
+/// Root's requests are answered however many connections a stranger makes meanwhile.
+#[test]
+fn a_stranger_who_connects_without_end_costs_nobody_else_a_connection() {
+    const FLOOD: &str = "import os, socket, sys\n\
+         os.setgid(4711); os.setuid(4711)\n\
+         held = []\n\
+         print('floods', flush=True)\n\
+         while True:\n\
+        \x20one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
+        \x20one.connect(sys.argv[1])\n\
+        \x20held = held[-100:] + [one]";
+    let init = Init::start("greedy", &alive());
+    init.until_state("alive", "running");
+    let mut stranger = std::process::Command::new("python3")
+        .args(["-S", "-c", FLOOD])
+        .arg(init.folder.join("run/control.sock"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut word = [0; 6];
+    std::io::Read::read_exact(stranger.stdout.as_mut().unwrap(), &mut word).unwrap();
+    let failed: Vec<_> = (0..40)
+        .map(|_| init.ctl(&["signal", "alive", "URG"]))
+        .filter(|output| !output.status.success())
+        .collect();
+    let floods = stranger.try_wait().unwrap().is_none();
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert!(floods, "the stranger gave up");
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// Words that say nothing new cost no file, and new ones a few in a second.
+#[test]
+fn a_flood_of_status_texts_costs_pid_1_few_files() {
+    const TALKER: &str = "import os, socket, time\n\
+         own = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+         own.connect(os.environ['NOTIFY_SOCKET'])\n\
+         own.send(b'READY=1')\n\
+         turn = 0\n\
+         while turn < 20000:\n\
+        \x20own.send(b'STATUS=turn %d' % turn)\n\
+        \x20turn += 1\n\
+         own.send(b'STATUS=done')\n\
+         time.sleep(1000)";
+    let talker = format!(
+        "[[service]]\nname = 'a'\nuser = 'root'\nnotify = true\n\
+         command = ['python3', '-S', '-c', \"\"\"{TALKER}\"\"\"]\n"
+    );
+    let init = Init::start("talker", &talker);
+    let file = init.run_dir().join("service/a");
+    let (mut moments, began) = (HashSet::new(), Instant::now());
+    init.until("its last word", || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let metadata = std::fs::metadata(&file).ok()?;
+        let changed = metadata.modified().ok()?;
+        moments.insert(changed);
+        // The script itself stands there too.
+        let last = text
+            .lines()
+            .any(|line| line.starts_with("status_text") && line.contains("done"));
+        last.then_some(())
+    });
+    let files = moments.len() as u128;
+    let most = 10 + began.elapsed().as_millis() / 100;
+    assert!(files <= most, "{files} files, {most} at most");
+}

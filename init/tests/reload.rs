@@ -41,6 +41,19 @@ fn hup_starts_what_is_new_stops_what_is_gone_and_leaves_the_rest_alone() {
     assert_eq!(init.state("fresh"), "running");
     assert_eq!(pid("keep"), keep);
 
+    // What is passed over of tables that can be read keeps nobody alive.
+    let faults = "colour = 'red'\n".to_owned() + &sleeper("keep", "") + &sh("logd", "", "");
+    write(
+        &init.folder.join("services.toml"),
+        &(sleeper("keep", "") + &faults),
+    );
+    init.signal(Signal::SIGHUP);
+    init.until("the one that is not named to go", || {
+        (init.ctl(&["status", "fresh"]).status.code() == Some(4)).then_some(())
+    });
+    assert!(init.console().contains("colour") && init.console().contains("is taken"));
+    assert_eq!(pid("keep"), keep);
+
     // One that went may come back, with its log.
     write(&init.folder.join("services.toml"), &old);
     init.signal(Signal::SIGHUP);

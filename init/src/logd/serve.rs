@@ -158,11 +158,26 @@ impl Server {
         while self.turn() == Turn::On {}
         let all: Vec<u64> = self.inputs.keys().copied().collect();
         for id in all {
-            // No more than a pipe can hold: whoever still writes was to be gone by now.
-            let mut left = FINAL_READS;
-            while left > 0 && self.read_some(id) {
-                left -= 1;
-            }
+            self.drain(id);
+            self.end_line(id);
+        }
+    }
+
+    /// Reads what is there, but no more than a pipe can hold; says whether that was all.
+    fn drain(&mut self, id: u64) -> bool {
+        (0..FINAL_READS).any(|_| !self.read_some(id))
+    }
+
+    /// Keeps a line whose end has not come.
+    fn end_line(&mut self, id: u64) {
+        if let Some(input) = self.inputs.get_mut(&id)
+            && let Some(keeper) = self.keepers.get_mut(&input.name)
+        {
+            let times = now();
+            let mut put = |beginning: &[u8], text: &[u8]| keeper.put(beginning, text);
+            input.lines.finish(times, &mut put);
+            keeper.flush(times);
+            keeper.rest();
         }
     }
 
@@ -245,7 +260,6 @@ impl Server {
             _ => &[Stream::Out, Stream::Err],
         };
         if descriptors.len() < streams.len() {
-            // The kernel drops what our table has no room for (`MSG_CTRUNC`).
             eprintln!("logd: no descriptor left for {name}: raise `ulimit -n` of init");
         }
         for (stream, fd) in streams.iter().zip(descriptors) {
@@ -260,16 +274,9 @@ impl Server {
         let of_it = self.inputs.iter().filter(|(_, input)| &*input.name == name);
         let ids: Vec<u64> = of_it.map(|(id, _)| *id).collect();
         for id in ids {
-            let drained = (0..FINAL_READS).any(|_| !self.read_some(id));
-            let input = self.inputs.get_mut(&id).filter(|_| drained);
-            let Some((input, keeper)) = input.zip(self.keepers.get_mut(name)) else {
-                continue;
-            };
-            let times = now();
-            input
-                .lines
-                .finish(times, &mut |beginning, text| keeper.put(beginning, text));
-            keeper.flush(times);
+            if self.drain(id) {
+                self.end_line(id);
+            }
         }
     }
 
@@ -284,11 +291,9 @@ impl Server {
         let times = now();
         let more = match read(&input.fd, &mut self.buffer) {
             Ok(0) => {
-                input
-                    .lines
-                    .finish(times, &mut |beginning, text| keeper.put(beginning, text));
+                self.end_line(id);
                 self.inputs.remove(&id);
-                false
+                return false;
             }
             Ok(length) => {
                 let bytes = self.buffer.get(..length).unwrap_or_default();

@@ -21,7 +21,8 @@ use nix::sys::socket::{
 use super::options::Mode;
 use super::short_path::ShortPath;
 
-/// Most clients at a time; one more costs the oldest its connection.
+/// Most clients at a time; one more costs one of them its connection: a stranger before others, then one of the user
+/// that has most.
 pub const MAX_CLIENTS: usize = 32;
 
 /// The listening socket and its clients.
@@ -102,10 +103,15 @@ impl ControlSocket {
         self.path.exists()
     }
 
-    /// The client that loses its place to the next one.
-    pub fn oldest_if_full(&self) -> Option<u32> {
-        let oldest = self.clients.front().map(|client| client.id);
-        oldest.filter(|_| self.clients.len() >= MAX_CLIENTS)
+    /// The client that has to go where there are too many: the oldest of those who may ask nothing, or of the user that
+    /// has most connections. So whoever floods us costs others none.
+    pub fn one_too_many(&self) -> Option<u32> {
+        let of_user = |uid| self.clients.iter().filter(|other| other.uid == uid).count();
+        let weight = |client: &&Client| (!may_ask(client.uid, self.mode), of_user(client.uid));
+        // Of equals the last one counts, which is the oldest here.
+        let heaviest = self.clients.iter().rev().max_by_key(weight);
+        let heaviest = heaviest.filter(|_| self.clients.len() > MAX_CLIENTS);
+        heaviest.map(|client| client.id)
     }
 
     /// Takes in one client that waits at the door.

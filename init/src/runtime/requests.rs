@@ -64,13 +64,6 @@ impl Runtime {
     }
 
     pub(super) fn on_connection(&mut self) {
-        let oldest = self
-            .control
-            .as_ref()
-            .and_then(ControlSocket::oldest_if_full);
-        if let Some(id) = oldest {
-            self.drop_client(id);
-        }
         let Some(control) = &mut self.control else {
             return;
         };
@@ -79,6 +72,10 @@ impl Runtime {
             if self.queue.add(client.fd(), Source::Client(id)).is_err() {
                 drop(control.take_client(id));
             }
+        }
+        let heaviest = self.control.as_ref().and_then(ControlSocket::one_too_many);
+        if let Some(id) = heaviest {
+            self.drop_client(id);
         }
     }
 

@@ -20,7 +20,7 @@ pub struct Loaded {
     pub mounts: Vec<PlacedMount>,
     /// What was passed over, and why: `FILE:LINE: …`.
     pub complaints: Vec<String>,
-    /// Whether nothing was passed over.
+    /// Whether every file and table could be read, also where keys or names in them were passed over.
     pub is_whole: bool,
 }
 
@@ -29,26 +29,28 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// Reads `place`: a file, or a folder whose files ending in `.toml` are read in the order of their names.
 pub fn load(place: &Path, known: &[&str]) -> Loaded {
-    let mut loaded = Loaded::default();
+    let mut loaded = Loaded {
+        is_whole: true,
+        ..Loaded::default()
+    };
     let mut names: HashSet<String> = known.iter().map(|&name| name.to_owned()).collect();
     let mut all: Vec<(PathBuf, Placed)> = Vec::new();
-    for path in files(place, &mut loaded.complaints) {
+    for path in loaded.files(place) {
         if place.is_dir() && !path.is_file() {
             // A pipe would hold us up for ever, and a device may have no end.
             let why = format!("read {}: no regular file", path.display());
-            loaded.complaints.push(why);
+            loaded.miss(why);
             continue;
         }
         let text = match read(&path) {
             Ok(text) => text,
             Err(error) => {
-                loaded
-                    .complaints
-                    .push(format!("read {}: {error}", path.display()));
+                loaded.miss(format!("read {}: {error}", path.display()));
                 continue;
             }
         };
         let parsed = table::parse(&text);
+        loaded.is_whole &= !parsed.has_unread;
         let complaints = parsed
             .errors
             .iter()
@@ -67,7 +69,6 @@ pub fn load(place: &Path, known: &[&str]) -> Loaded {
             }
         }
     }
-    loaded.is_whole = loaded.complaints.is_empty();
     let placed: Vec<Placed> = all.into_iter().map(|(_, placed)| placed).collect();
     // A service that waits for what is not there is kept: it is shown as waiting, with what for.
     let relations = table::relations(&placed, known);
@@ -79,6 +80,35 @@ pub fn load(place: &Path, known: &[&str]) -> Loaded {
 }
 
 impl Loaded {
+    /// Notes that a part of the tables could not be read.
+    fn miss(&mut self, why: String) {
+        self.complaints.push(why);
+        self.is_whole = false;
+    }
+
+    fn files(&mut self, place: &Path) -> Vec<PathBuf> {
+        if !place.is_dir() {
+            return vec![place.to_owned()];
+        }
+        let mut found: Vec<PathBuf> = match fs::read_dir(place) {
+            Ok(entries) => entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .collect(),
+            Err(error) => {
+                self.miss(format!("read {}: {error}", place.display()));
+                Vec::new()
+            }
+        };
+        // What editors leave lying about is hidden.
+        let is_hidden = |path: &PathBuf| {
+            path.file_name()
+                .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+        };
+        found.retain(|path| path.extension().is_some_and(|end| end == "toml") && !is_hidden(path));
+        found.sort();
+        found
+    }
+
     fn add_mounts(&mut self, path: &Path, mounts: Vec<PlacedMount>) {
         for placed in mounts {
             let target = &placed.mount.target;
@@ -111,27 +141,4 @@ fn read(path: &Path) -> io::Result<String> {
         return Err(io::Error::other(why));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn files(place: &Path, complaints: &mut Vec<String>) -> Vec<PathBuf> {
-    if !place.is_dir() {
-        return vec![place.to_owned()];
-    }
-    let mut found: Vec<PathBuf> = match fs::read_dir(place) {
-        Ok(entries) => entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .collect(),
-        Err(error) => {
-            complaints.push(format!("read {}: {error}", place.display()));
-            Vec::new()
-        }
-    };
-    // What editors leave lying about is hidden.
-    let is_hidden = |path: &PathBuf| {
-        path.file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-    };
-    found.retain(|path| path.extension().is_some_and(|end| end == "toml") && !is_hidden(path));
-    found.sort();
-    found
 }

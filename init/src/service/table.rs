@@ -53,6 +53,8 @@ pub struct Parsed {
     pub mounts: Vec<PlacedMount>,
     /// What is wrong with the others.
     pub errors: Vec<Located>,
+    /// Whether a table could not be read, so that nobody knows what it was to say.
+    pub has_unread: bool,
 }
 
 /// Checks a text of `[[service]]` and `[[mount]]` tables as the image builder must: every table whole, every name once, every
@@ -83,7 +85,10 @@ pub fn parse(text: &str) -> Parsed {
     for chunk in chunks(text) {
         let line = chunk.line;
         match reader::read(&chunk, &mut parsed.errors) {
-            Err(error) => parsed.errors.push(error),
+            Err(error) => {
+                parsed.has_unread = true;
+                parsed.errors.push(error);
+            }
             Ok((services, mounts)) => {
                 for service in services {
                     if names.insert(service.name.clone()) {

@@ -160,16 +160,6 @@ pub enum Event {
     Time,
 }
 
-impl Event {
-    /// Whether it may change what is published; signs of life come all the time, and stand in no file.
-    pub fn is_news(&self) -> bool {
-        !matches!(
-            self,
-            Self::Said(Notice::Watchdog | Notice::ExtendTimeout(_))
-        )
-    }
-}
-
 /// What the shell has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]

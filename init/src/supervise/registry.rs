@@ -1,15 +1,22 @@
 //! All services: who waits for whom, what clients ask, and the order of a shutdown; pure.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod requests;
 
-use gokrazy_core::control::{Refusal, Request};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use gokrazy_core::service_status::State;
 
 use super::Moment;
 use super::machine::Machine;
+use super::notify::Notice;
 use super::phase::{Action, Event, Phase};
 use super::shutdown::Shutdown;
 use crate::service::condition::Condition;
-use crate::service::{Role, Service, Start, is_name, signals};
+use crate::service::{Service, Start};
+
+/// So long after a service's status text was published, the next one waits: each costs a file.
+const STATUS_PAUSE: Duration = Duration::from_millis(100);
 
 /// A service and its life.
 #[derive(Debug)]
@@ -25,9 +32,41 @@ pub struct Entry {
     /// Whether no table ever named it: a client diverted to it.
     pub is_made_by_request: bool,
     changed: bool,
+    /// When the next status text may be published.
+    status_from: Moment,
+    /// Whether one waits for that.
+    status_waits: bool,
 }
 
 impl Entry {
+    /// When something is due for it, if ever.
+    fn deadline(&self) -> Option<Moment> {
+        let status = self.status_waits.then_some(self.status_from);
+        self.machine.deadline().into_iter().chain(status).min()
+    }
+
+    /// Whether an event may change what is published, and that not too soon.
+    ///
+    /// Signs of life and status texts come all the time, and init writes files before all others run.
+    fn is_news(&mut self, event: &Event, now: Moment) -> bool {
+        match event {
+            Event::Said(Notice::Watchdog | Notice::ExtendTimeout(_)) => false,
+            Event::Said(Notice::Status(text)) => {
+                if self.machine.status_text() == Some(text) {
+                    return false;
+                }
+                self.status_waits = now < self.status_from;
+                if !self.status_waits {
+                    self.status_from = now.saturating_add(STATUS_PAUSE);
+                }
+                !self.status_waits
+            }
+            // It is what it is already.
+            Event::Said(Notice::Ready) => self.machine.state() != State::Running,
+            _ => true,
+        }
+    }
+
     /// The command of the next start.
     pub fn command(&self) -> &[String] {
         self.diverted.as_deref().unwrap_or(&self.service.command)
@@ -92,6 +131,8 @@ impl Registry {
             is_gone: false,
             is_made_by_request: false,
             changed: false,
+            status_from: Moment::ZERO,
+            status_waits: false,
         });
         self.mark_changed(index);
     }
@@ -134,7 +175,7 @@ impl Registry {
             return Vec::new();
         };
         let was_ready = entry.machine.is_ready();
-        let is_news = event.is_news();
+        let is_news = entry.is_news(&event, now);
         let actions = entry.machine.on(event, now);
         let became_ready = entry.machine.is_ready() && !was_ready;
         if is_news {
@@ -246,13 +287,14 @@ impl Registry {
         let own = self.shutdown.map(|shutdown| shutdown.deadline);
         self.entries
             .iter()
-            .filter_map(|entry| entry.machine.deadline())
+            .filter_map(Entry::deadline)
             .chain(own)
             .min()
     }
 
     /// Lets deadlines pass.
     pub fn on_time(&mut self, now: Moment) -> Vec<Order> {
+        self.publish_statuses(now);
         let due: Vec<usize> = (0..)
             .zip(&self.entries)
             .filter(|(_, entry)| {
@@ -271,95 +313,17 @@ impl Registry {
         orders
     }
 
-    /// Does what a client asks, or says why not; [`Request::End`] is the caller's.
-    ///
-    /// # Errors
-    /// Why the request is turned down.
-    pub fn request(&mut self, request: &Request, now: Moment) -> Result<Vec<Order>, Refusal> {
-        if self.is_ending() {
-            return Err(Refusal::ShuttingDown);
-        }
-        match request {
-            Request::Start { name } => Ok(self.on(self.index(name)?, Event::Start, now)),
-            Request::Stop { name } => self.stop(name, now),
-            Request::Restart { name } => Ok(self.on(self.index(name)?, Event::Restart, now)),
-            Request::Signal { name, signal } => self.signal(name, signal),
-            Request::Divert {
-                name,
-                program,
-                arguments,
-            } => self.divert(name, program, arguments, now),
-            Request::End { .. } => Ok(Vec::new()),
-        }
-    }
-
-    fn index(&self, name: &str) -> Result<usize, Refusal> {
-        let index = self.by_name.get(name).copied();
-        let is_here = |index: &usize| self.entries.get(*index).is_some_and(|entry| !entry.is_gone);
-        index.filter(is_here).ok_or(Refusal::NoSuchService)
-    }
-
-    fn stop(&mut self, name: &str, now: Moment) -> Result<Vec<Order>, Refusal> {
-        let index = self.index(name)?;
-        match self.entries.get(index).map(|entry| entry.service.role) {
-            Some(Role::LogKeeper) => {
-                let why = format!("{name} keeps the output of all others: restart it instead");
-                Err(Refusal::Failed(why))
-            }
-            Some(Role::Application | Role::Networked | Role::System) | None => {
-                Ok(self.on(index, Event::Stop, now))
+    /// Lets those status texts be published that have waited for it.
+    fn publish_statuses(&mut self, now: Moment) {
+        for index in 0..self.entries.len() {
+            let entry = self.entries.get_mut(index);
+            let due = entry.filter(|entry| entry.status_waits && entry.status_from <= now);
+            if let Some(entry) = due {
+                entry.status_waits = false;
+                entry.status_from = now.saturating_add(STATUS_PAUSE);
+                self.mark_changed(index);
             }
         }
-    }
-
-    fn signal(&self, name: &str, signal: &str) -> Result<Vec<Order>, Refusal> {
-        let index = self.index(name)?;
-        let number = signals::parse(signal)
-            .ok_or_else(|| Refusal::Malformed(format!("unknown signal `{signal}`")))?;
-        let runs = self
-            .entries
-            .get(index)
-            .is_some_and(|entry| entry.machine.pid().is_some());
-        if runs {
-            Ok(vec![Order {
-                index,
-                action: Action::SignalMain(number),
-            }])
-        } else {
-            Err(Refusal::Failed(format!("{name} does not run")))
-        }
-    }
-
-    fn divert(
-        &mut self,
-        name: &str,
-        program: &str,
-        arguments: &[String],
-        now: Moment,
-    ) -> Result<Vec<Order>, Refusal> {
-        if !program.starts_with('/') {
-            return Err(Refusal::Malformed(format!(
-                "`{program}` is no absolute path"
-            )));
-        }
-        if !is_name(name) {
-            return Err(Refusal::Malformed(format!("`{name}` is no service's name")));
-        }
-        let is_new = self.find(name).is_none();
-        // Nothing if one of that name was there and went.
-        self.add(Service::new(name, &[program]), now);
-        let index = self.by_name.get(name).copied().unwrap_or(usize::MAX);
-        if let Some(entry) = self.entries.get_mut(index) {
-            entry.is_made_by_request |= is_new;
-            entry.is_gone = false;
-            let arguments = arguments.iter().cloned();
-            entry.diverted = Some(
-                std::iter::once(program.to_owned())
-                    .chain(arguments)
-                    .collect(),
-            );
-        }
-        Ok(self.on(index, Event::Restart, now))
     }
 
     /// Takes back a diversion, whose program is gone; says whether there was one.
@@ -373,6 +337,7 @@ impl Registry {
         let index = self.changed.pop_front()?;
         if let Some(entry) = self.entries.get_mut(index) {
             entry.changed = false;
+            entry.status_waits = false;
         }
         Some(index)
     }

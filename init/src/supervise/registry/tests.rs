@@ -316,6 +316,46 @@ fn requests_are_met_or_refused_with_a_reason() {
 }
 
 #[test]
+fn services_made_by_requests_have_no_reserved_names_and_are_bounded() {
+    let mut world = World::new(vec![service("a", &[])]);
+    let mut divert = |name: &str| {
+        let request = Request::Divert {
+            name: name.to_owned(),
+            program: "/x".to_owned(),
+            arguments: Vec::new(),
+        };
+        world.registry.request(&request, at(0)).is_ok()
+    };
+    assert!(!divert("init") && !divert("kernel"));
+    for n in 0..64 {
+        assert!(divert(&format!("made{n}")));
+    }
+    assert!(!divert("one-more") && divert("made5") && divert("a"));
+}
+
+#[test]
+fn a_status_text_is_published_once_and_not_too_often() {
+    let mut world = World::new(vec![service("a", &[])]);
+    let registry = &mut world.registry;
+    let mut say = |text: &str, now: Moment| {
+        while registry.take_changed().is_some() {}
+        let _ = registry.on_time(now);
+        let due = registry.take_changed().is_some();
+        let _ = registry.on(0, Event::Said(Notice::Status(text.to_owned())), now);
+        (due, registry.has_changes(), registry.deadline())
+    };
+    assert_eq!(say("x", at(10)), (false, true, None));
+    assert_eq!(say("x", at(11)), (false, false, None));
+    assert_eq!(say("y", at(12)), (false, false, Some(at(110))));
+    assert_eq!(say("z", at(13)), (false, false, Some(at(110))));
+    assert_eq!(say("z", at(110)), (true, false, None));
+    assert_eq!(say("x", at(111)), (false, false, Some(at(210))));
+    assert_eq!(say("y", at(400)), (true, false, Some(at(500))));
+    assert_eq!(say("y", at(500)), (true, false, None));
+    assert_eq!(say("a", at(700)), (false, true, None));
+}
+
+#[test]
 fn random_graphs_start_in_order_and_shut_down_against_it() {
     for seed in 0..300 {
         let mut random = Random::new(seed);
