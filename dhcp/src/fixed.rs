@@ -77,7 +77,12 @@ impl Fixed {
         let address: Option<(Ipv4Addr, u8)> = network(&document, "address", 32)?;
         let fixed = Self {
             gateway: document.optional_as("gateway").map_err(plain)?,
-            routes: document.list_as("routes").map_err(plain)?,
+            routes: document
+                .list_as("routes")
+                .map_err(plain)?
+                .into_iter()
+                .map(without_host_bits)
+                .collect(),
             address6: network(&document, "address6", 128)?,
             gateway6: document.optional_as("gateway6").map_err(plain)?,
             dns: document.list_as("dns").map_err(plain)?,
@@ -135,6 +140,15 @@ impl Fixed {
         };
         let since = now.as_secs();
         Some(Lease::endless(interface, Method::Static, Some(ipv4), since))
+    }
+}
+
+/// The kernel refuses a route whose destination is a host of its network; which network is meant is plain.
+fn without_host_bits(route: Route) -> Route {
+    let host = u32::MAX.checked_shr(route.prefix.into()).unwrap_or(0);
+    Route {
+        destination: Ipv4Addr::from(u32::from(route.destination) & !host),
+        ..route
     }
 }
 
@@ -231,6 +245,17 @@ mod tests {
             Dhcp::Beside
         );
         assert_eq!(Fixed::parse("dhcp=no\n").unwrap().dhcp, Dhcp::Off);
+    }
+
+    #[test]
+    fn routes_lead_to_networks() {
+        let text = "address=192.0.2.5/24\nroutes='10.1.2.3/8,192.0.2.9 192.0.2.7/32,0.0.0.0 10.9.9.9/0,192.0.2.9'\n";
+        let routes = Fixed::parse(text).unwrap().routes;
+        let networks: Vec<String> = routes
+            .iter()
+            .map(|route| format!("{}/{}", route.destination, route.prefix))
+            .collect();
+        assert_eq!(networks, ["10.0.0.0/8", "192.0.2.7/32", "0.0.0.0/0"]);
     }
 
     #[test]

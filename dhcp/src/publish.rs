@@ -34,6 +34,9 @@ impl Publisher {
     pub fn new(run_dir: &Path, resolv_conf: &Path, log: Log) -> Self {
         let folder = run_dir.join(paths::NET_DIR);
         make_folder(&folder, "what is configured is not published", log);
+        if let Some(parent) = resolv_conf.parent() {
+            make_folder(parent, "name servers are not published", log);
+        }
         let resolv_conf = resolv_conf.to_owned();
         Self {
             places: Some(Places {
@@ -130,7 +133,10 @@ impl Publisher {
         match resolver::render(contributions) {
             Some(text) if old.as_ref() == Some(&text) => {}
             Some(text) => self.replace(&path, &text, "dhcp"),
-            None if old.is_some() => remove(&path, "dhcp", self.log),
+            // An empty one is somebody's too: what is not ours is not ours to remove.
+            None if old.is_some_and(|old| !old.trim().is_empty()) => {
+                remove(&path, "dhcp", self.log);
+            }
             None => {}
         }
     }

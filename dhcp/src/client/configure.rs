@@ -141,10 +141,15 @@ impl Client {
         if world.mtu(self.index) == Some(mtu) {
             return;
         }
-        if let Err(error) = world.netlink.set_mtu(self.index, mtu) {
-            world
-                .log
-                .event(&self.name, format!("set MTU {mtu}: {error}"));
+        // What is refused is told of once, however often a server renews.
+        match world.netlink.set_mtu(self.index, mtu) {
+            Ok(()) => self.refused_mtu = None,
+            Err(error) => {
+                if self.refused_mtu.replace(mtu) != Some(mtu) {
+                    let line = format!("set MTU {mtu}: {error}");
+                    world.log.event(&self.name, line);
+                }
+            }
         }
     }
 

@@ -75,6 +75,8 @@ pub struct Client {
     /// Addresses that the kernel has refused, and in which words.
     refused: Vec<IpAddr>,
     complaints: Vec<String>,
+    /// The MTU that it refused last.
+    refused_mtu: Option<u32>,
     reassert_at: Option<Moment>,
     reasserted_at: Option<Moment>,
     saved: Option<(Ipv4Addr, Moment)>,

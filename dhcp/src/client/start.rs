@@ -56,6 +56,7 @@ impl Client {
             former_mtu,
             refused: Vec::new(),
             complaints: Vec::new(),
+            refused_mtu: None,
             reassert_at: None,
             reasserted_at: None,
             saved: None,

@@ -439,6 +439,24 @@ fn leases_between_naks_do_not_make_them_news() {
 }
 
 #[test]
+fn a_rival_that_goes_on_is_told_of_once() {
+    let mut script = Script::bound(1000);
+    let mut told = 0;
+    for seconds in [20, 40, 60] {
+        script.until(seconds);
+        let rival = Event::Arp(Arp::announcement(OTHER, ADDRESS));
+        let actions = script.machine.on(rival, script.now, &mut Middle);
+        let defends = |action: &Action| matches!(action, Action::Arp(_));
+        assert!(actions.iter().any(defends), "{actions:?}");
+        let lines = actions.iter();
+        told += lines
+            .filter(|action| matches!(action, Action::Log(_)))
+            .count();
+    }
+    assert_eq!(told, 1);
+}
+
+#[test]
 fn nobody_is_without_ipv4_for_more_than_a_day() {
     for (asked, waited) in [(10, 300), (4000, 4000), (u64::from(u32::MAX), 86_400)] {
         let mut script = Script::new(profile(), Memory::None);

@@ -71,6 +71,8 @@ enum State {
 struct Holding {
     grant: Grant,
     claim: Claim,
+    /// Whether the log tells of another host that claims the address; one that goes on is told of once.
+    contested: bool,
 }
 
 /// The client of one interface.
@@ -132,6 +134,7 @@ impl Machine {
                 machine.holding = Some(Holding {
                     grant: *grant,
                     claim,
+                    contested: false,
                 });
             }
         }

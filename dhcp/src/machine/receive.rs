@@ -188,6 +188,7 @@ impl Machine {
             .filter(|held| held.grant.terms.ipv4.address == terms.ipv4.address);
         turn.log(describe(&grant, same.is_some()));
         // After a loss of carrier, switches and neighbours may have forgotten us, so the address is announced anew.
+        let contested = same.as_ref().is_some_and(|held| held.contested);
         let claim = match same {
             Some(held)
                 if !matches!(self.state, State::Rebooting { .. } | State::Probing { .. }) =>
@@ -203,6 +204,7 @@ impl Machine {
         self.holding = Some(Holding {
             grant: (*grant).clone(),
             claim,
+            contested,
         });
         turn.act(Action::Configure(grant.clone()));
         if self.profile.remember {
@@ -247,10 +249,12 @@ impl Machine {
             Verdict::Harmless => {}
             Verdict::Defend => {
                 let address = holding.claim.address();
-                turn.log(format!(
-                    "{} claims {address} too; defending it",
-                    mac_text(arp.sender_mac)
-                ));
+                if !std::mem::replace(&mut holding.contested, true) {
+                    turn.log(format!(
+                        "{} claims {address} too; defending it",
+                        mac_text(arp.sender_mac)
+                    ));
+                }
                 turn.act(Action::Arp(Arp::announcement(mac, address)));
             }
             Verdict::Conflict => {

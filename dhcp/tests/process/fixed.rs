@@ -111,6 +111,28 @@ fn what_is_fixed_beside_leases_is_published_while_no_server_answers() {
     assert!(!net.has("198.51.100.5") && published().is_empty());
 }
 
+#[test]
+fn an_empty_resolver_configuration_stays_and_a_missing_folder_is_made() {
+    let net = Net::new();
+    let file = net.folder.join("etc/of/resolv.conf");
+    let flag = file.display().to_string();
+    let server = net.server();
+    let mut client = net.client(&["--resolv-conf", &flag, "--conflict-check", "off"]);
+    server.serve(&[&lease(3600)]);
+    eventually(5, "the file", || file.exists());
+    client.terminate();
+    assert!(!file.exists());
+    write(&file, "");
+    let mut client = net.client(&["--resolv-conf", &flag, "--conflict-check", "off"]);
+    // Without name servers.
+    let request = server.expect(REQUEST, 10);
+    let options = [1, 4, 255, 255, 255, 0, 51, 4, 0, 0, 14, 16];
+    server.reply(&request, ACK, &[&options]);
+    eventually(5, "the lease", || net.published("net/veth0").is_some());
+    client.terminate();
+    assert!(file.exists());
+}
+
 /// They say how a lease is to be used, and are none.
 #[test]
 fn once_goes_on_with_settings_that_hold_no_address() {
