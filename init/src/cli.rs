@@ -67,7 +67,7 @@ pub fn init() -> ExitCode {
     }
     // The kernel hands over what it did not understand of its command line; none of it is for us.
     let as_machine = std::process::id() == 1
-        && !std::env::args().any(|word| word == "--no-boot" || word == "ctl");
+        && !std::env::args_os().any(|word| word == "--no-boot" || word == "ctl");
     let args = if as_machine && !asks_for_help() {
         InitArgs::parse_from(["init"])
     } else {
@@ -87,7 +87,7 @@ pub fn init() -> ExitCode {
 }
 
 fn asks_for_help() -> bool {
-    std::env::args().any(|word| word == "--help" || word == "-h" || word == "--version")
+    std::env::args_os().any(|word| word == "--help" || word == "-h" || word == "--version")
 }
 
 fn ask(args: &CtlArgs) -> ExitCode {

@@ -117,6 +117,48 @@ fn a_main_process_that_ends_leaves_nothing_behind() {
     });
 }
 
+/// `--services` may be a pipe at the start; at SIGHUP nobody writes to it.
+#[test]
+fn a_pipe_of_tables_is_not_waited_for_anew() {
+    let folder = std::env::temp_dir().join(format!("in-pipe-tables-{}", std::process::id()));
+    let pipe = folder.join("pipe");
+    let prepare = format!(
+        "mkfifo {0}; cat {1} > {0} &",
+        pipe.display(),
+        folder.join("services.toml").display()
+    );
+    let setup = common::Setup {
+        prepare: &prepare,
+        tables: Some(&pipe),
+        ..common::Setup::default()
+    };
+    let init = Init::start_with("pipe-tables", &sh("a", "exec sleep 1000", ""), &setup);
+    init.until_state("a", "running");
+    init.signal(Signal::SIGHUP);
+    init.until("a word", || {
+        init.console().contains("no regular file").then_some(())
+    });
+    assert_eq!(init.state("a"), "running");
+}
+
+/// A word that is no UTF-8 is wrong usage, also as PID 1.
+#[test]
+fn a_word_of_any_bytes_is_read() {
+    use std::os::unix::ffi::OsStrExt;
+    let output = std::process::Command::new("unshare")
+        .args([
+            "--pid",
+            "--fork",
+            "--kill-child",
+            env!("CARGO_BIN_EXE_init"),
+        ])
+        .arg(std::ffi::OsStr::from_bytes(b"\xff"))
+        .arg("--no-boot")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
 /// A group with groups below it that hold controllers takes no process in.
 #[test]
 fn groups_that_a_service_made_are_gone_before_its_next_run() {

@@ -81,16 +81,16 @@ impl Journal {
             Level::Warning => 4,
             Level::Info => 6,
         };
-        let console = format!("init: {text}\n");
-        let piped = format!("<{priority}>{text}\n");
+        let console = line(&format!("init: {text}"));
+        let piped = line(&format!("<{priority}>{text}"));
         let shown = match &self.console {
-            Some(file) => put(file.as_fd(), console.as_bytes()),
-            None => put_if_room(io::stderr().as_fd(), console.as_bytes()),
+            Some(file) => put(file.as_fd(), &console),
+            None => put_if_room(io::stderr().as_fd(), &console),
         };
         let kept = self
             .pipe
             .as_ref()
-            .map(|(_, writer)| put(writer.as_fd(), piped.as_bytes()));
+            .map(|(_, writer)| put(writer.as_fd(), &piped));
         if !shown && kept != Some(true) {
             self.lost = self.lost.saturating_add(1);
         }
@@ -103,9 +103,16 @@ impl Default for Journal {
     }
 }
 
+/// The text as a line of at most [`LINE_MAX`] bytes, cut before its end and not with it.
+fn line(text: &str) -> Vec<u8> {
+    let end = text.floor_char_boundary(LINE_MAX.saturating_sub(1));
+    let mut line = text.as_bytes().get(..end).unwrap_or_default().to_vec();
+    line.push(b'\n');
+    line
+}
+
 fn put(fd: BorrowedFd<'_>, bytes: &[u8]) -> bool {
-    let end = bytes.len().min(LINE_MAX);
-    write(fd, bytes.get(..end).unwrap_or_default()).is_ok()
+    write(fd, bytes).is_ok()
 }
 
 /// Standard error belongs to whoever started us, so it is not made non-blocking but opened once more.
@@ -131,8 +138,18 @@ fn reopen_console() -> Option<File> {
 fn put_if_room(fd: BorrowedFd<'_>, bytes: &[u8]) -> bool {
     let mut asked = [PollFd::new(fd, PollFlags::POLLOUT)];
     let room = poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
-    let end = bytes.len().min(LINE_MAX);
-    room && io::stderr()
-        .write_all(bytes.get(..end).unwrap_or_default())
-        .is_ok()
+    room && io::stderr().write_all(bytes).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_cut_and_has_its_end() {
+        assert_eq!(line("a"), b"a\n");
+        let long = line(&"\u{e4}".repeat(LINE_MAX));
+        assert_eq!((long.len(), long.last()), (LINE_MAX - 1, Some(&b'\n')));
+        assert!(String::from_utf8(long).is_ok());
+    }
 }

@@ -14,6 +14,14 @@ impl Runtime {
         let Some(place) = self.options.services.clone() else {
             return;
         };
+        if place.exists() && !place.is_file() && !place.is_dir() {
+            // As a pipe that was read at the start: nobody writes to it now, and we would wait for that.
+            let place = place.display();
+            self.journal.warn(format_args!(
+                "read {place} anew: no regular file or folder, so all stays as it is"
+            ));
+            return;
+        }
         let own = self.registry.entries().iter();
         let own = own.filter(|entry| entry.service.role != Role::Application);
         let mut known: Vec<String> = own.map(|entry| entry.service.name.clone()).collect();

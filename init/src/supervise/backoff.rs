@@ -40,6 +40,11 @@ impl Failures {
         if !ending.is_failure() || ran >= HEALTHY {
             self.0 = 0;
         }
+        // One that ends at once, however well, must not keep a processor busy either.
+        let is_hasty = !ending.is_failure() && delay.is_zero() && ran < SHORTEST;
+        if is_hasty {
+            return SHORTEST.min(longest);
+        }
         let doublings = self.0.min(31);
         if ending.is_failure() {
             self.0 = self.0.saturating_add(1);
@@ -88,6 +93,18 @@ mod tests {
         assert_eq!(pauses(Duration::from_secs(60)), [0, 10, 20, 40]);
         assert_eq!(pauses(Duration::from_millis(15)), [0, 10, 15, 15]);
         assert_eq!(pauses(Duration::ZERO), [0; 4]);
+    }
+
+    #[test]
+    fn success_at_once_has_a_pause_too() {
+        let pause = |ran, longest| {
+            let mut failures = Failures::default();
+            failures.pause(&Ending::Exit(0), ran, Duration::ZERO, longest)
+        };
+        let minute = Duration::from_secs(60);
+        assert_eq!(pause(Duration::from_millis(9), minute), SHORTEST);
+        assert_eq!(pause(SHORTEST, minute), Duration::ZERO);
+        assert_eq!(pause(Duration::ZERO, Duration::ZERO), Duration::ZERO);
     }
 
     #[test]
