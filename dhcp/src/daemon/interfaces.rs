@@ -32,6 +32,7 @@ impl Daemon {
                     for client in &mut self.clients {
                         client.events_lost(&mut self.world);
                     }
+                    self.look_at_routers().context("list interfaces")?;
                 }
                 NetlinkEvent::RouterOption {
                     interface, option, ..
@@ -46,6 +47,16 @@ impl Daemon {
                 NetlinkEvent::Address(address) => {
                     self.on_address(address, &event);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Heeds what routers have said meanwhile.
+    fn look_at_routers(&mut self) -> io::Result<()> {
+        for link in self.world.netlink.links()? {
+            if let Some(flags) = link.inet6_flags {
+                self.on_six(link.index, Cue::Flags(flags));
             }
         }
         Ok(())

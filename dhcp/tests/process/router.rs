@@ -80,7 +80,7 @@ fn name_servers_of_routers_hold_for_their_lifetimes() {
 }
 
 /// A prefix for the hosts' own addresses, with its lifetime.
-fn prefix(lifetime: u32) -> Vec<u8> {
+pub(crate) fn prefix(lifetime: u32) -> Vec<u8> {
     let mut option = vec![3, 4, 64, 0xc0];
     option.extend([lifetime.to_be_bytes(), lifetime.to_be_bytes(), [0; 4]].concat());
     option.extend("2001:db8:1::".parse::<Ipv6Addr>().unwrap().octets());

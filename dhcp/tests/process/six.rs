@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 
 use crate::common::{Net, clock, eventually};
-use crate::router::{advertisement, wait_for_link_local};
+use crate::router::{advertisement, prefix, wait_for_link_local};
 
 const SOLICIT: u8 = 1;
 const ADVERTISE: u8 = 2;
@@ -204,6 +204,31 @@ fn replies_count_only_at_our_own_link_local_address_and_have_room() {
             .find(|seen| seen.kind != SOLICIT)
             .is_some_and(|seen| seen.kind == REQUEST)
     );
+}
+
+/// A stopped client's share of the kernel's news is full before the router speaks.
+#[test]
+fn a_router_that_speaks_while_events_are_lost_is_heeded() {
+    let net = Net::new();
+    let wire = net.server();
+    let server = Server::new(&net);
+    let client = net.client(&["--conflict-check", "off"]);
+    wait_for_link_local(&net);
+    eventually(10, "the start", || client.log().contains("discovering"));
+    client.signal(Signal::SIGSTOP);
+    let lines: String = (0..2500)
+        .map(|n| format!("addr add 10.9.{}.{}/32 dev lo\n", n / 250, n % 250))
+        .collect();
+    let batch = net.folder.join("batch");
+    crate::interop::write(&batch, &lines);
+    let status = net.in_client("ip").arg("-batch").arg(&batch).status();
+    assert!(status.unwrap().success());
+    wire.send_ipv6(&advertisement(MANAGED, &prefix(3600)));
+    eventually(10, "the kernel's part", || {
+        net.ip("-6 addr show dev veth0").contains("2001:db8:1:")
+    });
+    client.signal(Signal::SIGCONT);
+    server.expect(SOLICIT, 20);
 }
 
 /// The kernel counts a router as heard only after a solicitation of its own; the router may be faster.
