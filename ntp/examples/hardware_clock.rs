@@ -63,6 +63,13 @@ fn play() -> Result<()> {
     until("the build time", || {
         clocks::wall() > UNSET.shifted(RUN_MOST)
     })?;
+    let built = option_env!("SOURCE_DATE_EPOCH").context("a build for devices knows its time")?;
+    let built = Wall::from_seconds(built.parse().context("the build time")?);
+    ensure!(
+        clocks::wall() >= built,
+        "the clock is {}, before the build",
+        clocks::wall()
+    );
     ensure!(
         clocks::wall() < KEPT,
         "--no-rtc, and the clock is {}",

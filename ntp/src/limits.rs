@@ -92,7 +92,7 @@ pub fn span() -> Span {
 fn span_of(epoch: Option<&str>) -> Span {
     let built = epoch
         .and_then(|text| text.parse().ok())
-        .filter(|seconds| *seconds > 0)
+        .filter(|seconds| *seconds > RELEASED)
         .unwrap_or(RELEASED);
     Span {
         floor: Wall::from_seconds(built),
@@ -258,7 +258,7 @@ mod tests {
         );
         let latest = span_of(Some("9223372036854775807"));
         assert!(latest.ceiling >= latest.floor);
-        for odd in ["", "x", "-5", "0"] {
+        for odd in ["", "x", "-5", "0", "315532800"] {
             assert_eq!(span_of(Some(odd)).floor, Wall::from_seconds(RELEASED));
         }
     }

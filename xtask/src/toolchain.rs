@@ -87,7 +87,7 @@ impl Toolchain {
     /// `cargo build --release` for `architecture`, to be completed with what to build.
     ///
     /// # Errors
-    /// The linker could not be made ready.
+    /// The linker could not be made ready, or `SOURCE_DATE_EPOCH` is not a number.
     pub(crate) fn cargo_build(
         self,
         workspace: &Workspace,
@@ -112,6 +112,8 @@ impl Toolchain {
             ])
             .arg(self.target_folder(workspace))
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\u{1f}"))
+            // The build's time, before which no device's clock starts.
+            .env("SOURCE_DATE_EPOCH", workspace.source_date()?.to_string())
             .env_remove("RUSTFLAGS");
         // What `cargo run` set for us is not for the programs that we build.
         for inherited in [
