@@ -19,6 +19,8 @@ struct Vlan {
     name: String,
     parent: String,
     id: u16,
+    /// The errno that the kernel refused it with last.
+    refused: Option<i32>,
 }
 
 impl Vlans {
@@ -30,7 +32,12 @@ impl Vlans {
         let managed = |name: &String| named.is_empty() || named.contains(name);
         let vlan = |name: String| {
             let (parent, id) = world.fixed(&name)?.vlan?;
-            Some(Vlan { name, parent, id })
+            Some(Vlan {
+                name,
+                parent,
+                id,
+                refused: None,
+            })
         };
         Self {
             wanted: names.filter(managed).filter_map(vlan).collect(),
@@ -38,18 +45,18 @@ impl Vlans {
         }
     }
 
-    /// A link is there: makes what is asked for on it; what cannot be made is told of once.
+    /// A link is there: makes what is asked for on it; why it cannot is told of once.
     pub fn on_link(&mut self, link: &Link, world: &mut World) {
-        let made = &mut self.made;
-        self.wanted.retain(|vlan| {
-            if vlan.parent != link.name {
-                return true;
-            }
+        let wanted = self.wanted.iter_mut();
+        for vlan in wanted.filter(|vlan| vlan.parent == link.name) {
             match world.netlink.add_vlan(link.index, &vlan.name, vlan.id) {
                 Ok(()) => {
                     let line = format!("made VLAN {} on {}", vlan.id, vlan.parent);
                     world.log.event(&vlan.name, line);
-                    made.push(vlan.name.clone());
+                    vlan.refused = None;
+                    if !self.made.contains(&vlan.name) {
+                        self.made.push(vlan.name.clone());
+                    }
                     // A VLAN has no carrier while its parent is down.
                     if !link.is_up()
                         && let Err(error) = world.netlink.set_up(link.index)
@@ -58,14 +65,24 @@ impl Vlans {
                     }
                 }
                 Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {}
+                // Tried again with the next news of the parent, which may have been on its way out.
                 Err(error) => {
-                    let line = format!("make VLAN {} on {}: {error}", vlan.id, vlan.parent);
-                    world.log.event(&vlan.name, line);
-                    return false;
+                    let errno = error.raw_os_error();
+                    if vlan.refused != errno {
+                        let hint = match errno {
+                            Some(code) if code == Errno::EOPNOTSUPP as i32 => {
+                                " (is the kernel's module 8021q loaded?)"
+                            }
+                            _ => "",
+                        };
+                        let (id, parent) = (vlan.id, &vlan.parent);
+                        let line = format!("make VLAN {id} on {parent}: {error}{hint}");
+                        world.log.event(&vlan.name, line);
+                    }
+                    vlan.refused = errno;
                 }
             }
-            true
-        });
+        }
     }
 
     /// A link is gone: if it was one of ours that someone removed, it is made again.

@@ -11,8 +11,10 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
+use super::Board;
 use crate::digest;
 use crate::process;
+use crate::workspace::Workspace;
 
 /// How much older than the newest a thing may be. No clock is asked, so a long pause between builds costs nothing.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,6 +36,14 @@ impl Cache {
             .and_then(|()| fs::set_permissions(&folder, Permissions::from_mode(0o700)))
             .with_context(|| format!("make {}", folder.display()))?;
         Ok(Self { folder })
+    }
+
+    /// The cache of a board's images.
+    ///
+    /// # Errors
+    /// Its folder cannot be made.
+    pub(crate) fn of(workspace: &Workspace, board: Board) -> Result<Self> {
+        Self::open(workspace.target().join("image/cache").join(board.word()))
     }
 
     /// The folder `key`; `make` fills it if it is not there.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::cache::Cache;
 use crate::digest;
+use crate::packages::Fetched;
 
 /// Where `modules` may lie in a package or folder.
 const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
@@ -32,7 +33,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The package holds no kernel.
-    pub(crate) fn from_package(tree: &Path, key: &str) -> Result<Self> {
+    fn from_package(tree: &Path, key: &str) -> Result<Self> {
         let (release, modules) = release(tree)?;
         let image = tree.join("boot").join(format!("vmlinuz-{release}"));
         if !image.exists() {
@@ -46,6 +47,17 @@ impl Kernel {
             image,
             device_trees: device_trees.is_dir().then_some(device_trees),
         })
+    }
+
+    /// From what was fetched.
+    ///
+    /// # Errors
+    /// There is no kernel among it.
+    pub(crate) fn packaged(fetched: &Fetched) -> Result<Self> {
+        Self::from_package(
+            &fetched.tree("linux-image-")?,
+            &fetched.entry("linux-image-")?.sha256,
+        )
     }
 
     /// From a folder with `Image` or `vmlinuz`, `lib/modules/<release>` and, for the Pi, `dtbs`.

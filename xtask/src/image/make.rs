@@ -46,10 +46,7 @@ pub(crate) fn image(
     let fetched = packages::ensure(workspace, board, false)?;
     let kernel = match &arguments.kernel {
         Some(folder) => Kernel::from_folder(folder)?,
-        None => Kernel::from_package(
-            &fetched.tree("linux-image-")?,
-            &fetched.entry("linux-image-")?.sha256,
-        )?,
+        None => Kernel::packaged(&fetched)?,
     };
     let programs = progress.step("programs", || {
         let built = build::programs(
@@ -62,7 +59,7 @@ pub(crate) fn image(
         Ok((built, size))
     })?;
     let builder = Builder {
-        cache: Cache::open(workspace.target().join("image/cache").join(board.word()))?,
+        cache: Cache::of(workspace, board)?,
         scratch: workspace.target().join("image"),
         time: workspace.source_date()?,
         board,

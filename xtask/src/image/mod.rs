@@ -12,6 +12,7 @@
 //! Invariants: the same inputs give the same bytes (no clock, no path, no order of a folder's listing gets in); what
 //! is put together is planned as data first; the output is replaced whole or not at all.
 
+mod additions;
 mod boot;
 mod cache;
 mod catalogue;
@@ -33,6 +34,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+pub(crate) use self::additions::add_modules;
 use self::config::Config;
 pub(crate) use self::gpt::root_id;
 use crate::out::say;

@@ -121,7 +121,15 @@ fn inside(path: &str) -> &str {
     path.trim_start_matches('/')
 }
 
-fn add_modules(tree: &mut Tree, release: &str, modules: &[(String, PathBuf)]) -> Result<()> {
+/// Modules and their index files, where every system has them.
+///
+/// # Errors
+/// A path that the tree cannot take.
+pub(crate) fn add_modules(
+    tree: &mut Tree,
+    release: &str,
+    modules: &[(String, PathBuf)],
+) -> Result<()> {
     for (name, path) in modules {
         tree.file(
             &format!("lib/modules/{release}/{name}"),

@@ -9,14 +9,15 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use gokrazy_core::atomic::{Durability, replace};
 
-use crate::image::Board;
 use crate::image::tree::Tree;
+use crate::image::{self, Board};
 use crate::packages;
 use crate::process;
 use crate::setup;
 use crate::toolchain::Architecture;
 use crate::workspace::Workspace;
 
+const BOARD: Board = Board::UefiArm64;
 const ARCHITECTURE: Architecture = Architecture::Arm64;
 
 /// No device but what the machine itself brings.
@@ -36,6 +37,8 @@ pub(super) struct Bare {
     pub(super) daemon: &'static str,
     /// The example that is the first process.
     pub(super) judge: &'static str,
+    /// Kernel modules that it can load; they lie where they do on every system.
+    pub(super) modules: &'static [&'static str],
     /// QEMU's options for the machine.
     pub(super) machine: &'static str,
 }
@@ -56,7 +59,7 @@ pub(super) fn play(workspace: &Workspace, bare: &Bare) -> Result<()> {
 
     let mut command = Command::new("timeout");
     command.args([LIMIT_SECONDS, "qemu-system-aarch64"]);
-    command.args(bare.machine.split(' ').chain(ALWAYS.split(' ')));
+    command.args(bare.machine.split_whitespace().chain(ALWAYS.split(' ')));
     command.arg("-kernel").arg(kernel(workspace)?);
     command.arg("-initrd").arg(&initramfs);
     command.args(["-append", "console=ttyAMA0 panic=-1"]);
@@ -95,11 +98,14 @@ fn first_process(workspace: &Workspace, bare: &Bare) -> Result<Tree> {
     tree.file("init", judge.as_path(), 0o755, 0)?;
     let daemon = output.join(bare.daemon);
     tree.file(bare.daemon, daemon.as_path(), 0o755, 0)?;
+    if !bare.modules.is_empty() {
+        image::add_modules(workspace, BOARD, bare.modules, &mut tree)?;
+    }
     Ok(tree)
 }
 
 fn kernel(workspace: &Workspace) -> Result<PathBuf> {
-    let fetched = packages::ensure(workspace, Board::UefiArm64, false)?;
+    let fetched = packages::ensure(workspace, BOARD, false)?;
     let folder = fetched.tree("linux-image-")?.join("boot");
     let entries = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
     let is_kernel = |path: &PathBuf| {

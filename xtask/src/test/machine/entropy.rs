@@ -12,6 +12,7 @@ const COLD_POOL: Bare = Bare {
     package: "gokrazy-randomd",
     daemon: "randomd",
     judge: "cold_pool",
+    modules: &[],
     machine: "-machine virt,dtb-randomness=off -cpu cortex-a53 -m 256M",
 };
 

@@ -11,6 +11,7 @@ const HARDWARE_CLOCK: Bare = Bare {
     package: "gokrazy-ntp",
     daemon: "ntp",
     judge: "hardware_clock",
+    modules: &[],
     machine: "-machine virt -cpu cortex-a53 -m 256M -rtc base=2031-05-06T07:08:09",
 };
 

@@ -19,6 +19,7 @@ mod run;
 mod slots;
 mod trouble;
 mod uefi;
+mod vlan;
 mod without;
 
 use std::fs;
@@ -148,6 +149,7 @@ const SCENARIOS: &[Scenario] = &[
 const COLD_POOL: &str = "only a seed of this machine's own initialises a cold random pool";
 const HARDWARE_CLOCK: &str =
     "ntp starts from the hardware clock, and sets it once it is synchronised";
+const VLAN: &str = "dhcp makes VLANs, and gets a lease inside one";
 
 /// The test that needs no network of ours.
 const RUN: &str = "`cargo xtask run` shows the page, survives a reboot and ends on Ctrl-C";
@@ -178,6 +180,9 @@ pub(super) fn run(workspace: &Workspace, only: &str, report: &mut Report) {
     }
     if HARDWARE_CLOCK.contains(only) {
         report.case(HARDWARE_CLOCK, hardware_clock::check(workspace));
+    }
+    if VLAN.contains(only) {
+        report.case(VLAN, vlan::check(workspace));
     }
     if RUN.contains(only) {
         report.case(RUN, run::check(workspace));
