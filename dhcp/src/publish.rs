@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use gokrazy_core::atomic::{self, Durability};
 use gokrazy_core::lease::{Ipv4, Lease};
 use gokrazy_core::paths;
+use nix::errno::Errno;
 
 use crate::log::Log;
 use crate::moment::Moment;
@@ -72,7 +73,13 @@ impl Publisher {
 
     /// Replaces a file; a disk that stays full is told of once, however often a server renews.
     fn replace(&mut self, path: &Path, text: &str, who: &str) {
-        match atomic::replace(path, text.as_bytes(), 0o644, Durability::Volatile) {
+        let replaced = atomic::replace(path, text.as_bytes(), 0o644, Durability::Volatile);
+        // A resolver configuration is a mount point in most containers, and may be ours where its folder is not.
+        let written = replaced.or_else(|error| match stands_fast(error.io_error()) {
+            true => atomic::overwrite(path, text.as_bytes()).map_err(|_| error),
+            false => Err(error),
+        });
+        match written {
             Ok(()) => {
                 self.failed.remove(path);
             }
@@ -135,7 +142,7 @@ impl Publisher {
             Some(text) => self.replace(&path, &text, "dhcp"),
             // An empty one is somebody's too: what is not ours is not ours to remove.
             None if old.is_some_and(|old| !old.trim().is_empty()) => {
-                remove(&path, "dhcp", self.log);
+                remove_or_empty(&path, self.log)
             }
             None => {}
         }
@@ -171,6 +178,23 @@ pub fn make_folder(folder: &Path, consequence: &str, log: Log) {
             "dhcp",
             format!("create {}: {error}; {consequence}", folder.display()),
         );
+    }
+}
+
+/// Whether a file cannot be replaced or removed, but perhaps be written.
+fn stands_fast(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(Errno::EBUSY | Errno::EROFS | Errno::EACCES | Errno::EPERM)
+    )
+}
+
+fn remove_or_empty(path: &Path, log: Log) {
+    match fs::remove_file(path) {
+        Err(error) if stands_fast(&error) && atomic::overwrite(path, b"").is_ok() => {}
+        Ok(()) => {}
+        Err(_) => remove(path, "dhcp", log),
     }
 }
 

@@ -9,6 +9,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
+
 /// Whether the bytes must be on the disk before the call returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -68,6 +70,24 @@ pub fn replace(
         Durability::Synced => sync_parent(path),
         Durability::Volatile => Ok(()),
     }
+}
+
+/// Gives the file `path` this content where it stands, for files that cannot be replaced: mount points (`EBUSY`), and
+/// those in folders where we may create nothing. A reader can see half of it.
+///
+/// # Errors
+/// The step that failed and its errno; `ELOOP` for a link, which is not written through.
+pub fn overwrite(path: &Path, bytes: &[u8]) -> Result<(), ReplaceError> {
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .truncate(true)
+        .custom_flags(OFlag::O_NOFOLLOW.bits());
+    let mut file = options
+        .open(path)
+        .map_err(|source| failed("open", path, source))?;
+    file.write_all(bytes)
+        .map_err(|source| failed("write", path, source))
 }
 
 /// Syncs the folder that holds `path`, so that a creation, rename or removal in it survives a power cut.
@@ -149,6 +169,8 @@ fn failed(step: &'static str, path: &Path, source: io::Error) -> ReplaceError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     fn folder(name: &str) -> PathBuf {
@@ -171,6 +193,22 @@ mod tests {
             0o600
         );
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_overwritten_stays_the_same_file() {
+        let folder = folder("overwrite");
+        let path = folder.join("state");
+        assert!(overwrite(&path, b"new").is_err(), "it is not made");
+        replace(&path, b"longer than the new", 0o600, Durability::Volatile).unwrap();
+        let link = folder.join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let before = fs::metadata(&path).unwrap().ino();
+        overwrite(&path, b"new").unwrap();
+        assert!(overwrite(&link, b"through").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().ino(), before);
         fs::remove_dir_all(folder).unwrap();
     }
 
