@@ -4,7 +4,7 @@
 //! An instruction is one byte and its operand; what comes from the network passes the same decoders as in the daemon,
 //! with the fields that a stranger could not guess filled in, so that what is behind them is reached.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use gokrazy_core::lease::Lease;
@@ -116,7 +116,11 @@ impl Host {
             7 => self.event(Event::Renew),
             8 => self.reply6(script),
             9 => {
-                self.routers.take(script.bytes(), self.now);
+                let option = script.bytes();
+                // Some few routers.
+                let router = option.last().map(|byte| u128::from(byte & 3));
+                let router = router.map(Ipv6Addr::from);
+                self.routers.take(option, router, self.now);
             }
             10 => {
                 let advice = [Advice::None, Advice::Settings, Advice::Address];

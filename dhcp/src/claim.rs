@@ -2,12 +2,13 @@
 //!
 //! The mark is a listening socket with an abstract name (`unix(7)`), which ends with its process however that ends,
 //! belongs to the network namespace as interfaces do, and needs no folder.
-//! Nobody is ever answered there; whoever connects learns who holds it.
+//! Whoever connects learns who holds it, and is told nothing else.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -18,6 +19,8 @@ use nix::sys::socket::{
 use nix::unistd::geteuid;
 
 use crate::log::Log;
+use crate::moment::Moment;
+use crate::patience::Patience;
 
 /// What can be managed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub enum Scope {
 /// The mark; dropped, it is free.
 #[derive(Debug)]
 pub struct Claim {
-    _socket: OwnedFd,
+    listener: UnixListener,
 }
 
 /// Why there is no mark.
@@ -80,7 +83,9 @@ impl Claim {
             match bind(mark.as_raw_fd(), &address) {
                 Ok(()) => {
                     listen(&mark, Backlog::MAXCONN).map_err(failed)?;
-                    return Ok(Some(Self { _socket: mark }));
+                    return Ok(Some(Self {
+                        listener: mark.into(),
+                    }));
                 }
                 Err(Errno::EADDRINUSE) => {}
                 Err(errno) => return Err(failed(errno)),
@@ -97,7 +102,20 @@ impl Claim {
             }
         }
     }
+
+    /// Lets those go who have asked, so that there is room for the next; says how many there were.
+    fn answer(&self) -> u64 {
+        let mut count = 0_u64;
+        // Without end only if they come faster than they are let go, which one processor each does not do.
+        while count < BATCH && self.listener.accept().is_ok() {
+            count = count.saturating_add(1);
+        }
+        count
+    }
 }
+
+/// How many are let go at once.
+const BATCH: u64 = 4096;
 
 /// How often a holder is asked anew that does not listen yet, and the wait before each: it listens at once.
 const TRIES: u32 = 5;
@@ -118,6 +136,8 @@ pub struct Claims {
     held: HashMap<u32, Option<Claim>>,
     refused: HashSet<u32>,
     all_wired: Option<Claim>,
+    /// With those who ask: anybody on the machine can, without end.
+    patience: Patience,
 }
 
 impl Claims {
@@ -151,6 +171,30 @@ impl Claims {
     pub fn release(&mut self, index: u32) {
         self.held.remove(&index);
         self.refused.remove(&index);
+    }
+
+    fn marks(&self) -> impl Iterator<Item = &Claim> {
+        self.held.values().chain([&self.all_wired]).flatten()
+    }
+
+    /// The descriptors to wait for.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let is_patient = self.patience.pause().is_none();
+        let marks = self.marks().filter(move |_| is_patient);
+        marks.map(|mark| mark.listener.as_fd())
+    }
+
+    /// When [`Claims::answer`] is due even if nobody asks.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.patience.pause()
+    }
+
+    /// Lets those go who have asked who holds a mark.
+    pub fn answer(&mut self, now: Moment) {
+        if !self.patience.is_exhausted(now) {
+            let asked = self.marks().map(Claim::answer).sum();
+            self.patience.try_with(asked, now);
+        }
     }
 
     /// Whether others manage interfaces that we want.
@@ -192,6 +236,26 @@ mod tests {
         }
         drop(first);
         assert!(Claim::new(scope).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_mark_is_held_however_often_it_is_asked_for() {
+        let (index, log) = (
+            u32::MAX - 2,
+            Log {
+                verbosity: crate::log::Verbosity::Events,
+            },
+        );
+        let mut claims = Claims::default();
+        assert!(claims.take(index, "none", log));
+        // More than any kernel lets wait; a moment passes with each.
+        for round in 0..5000 {
+            assert!(matches!(
+                Claim::new(Scope::Interface(index)),
+                Err(Refusal::Held(_))
+            ));
+            claims.answer(Moment::from_millis(40 * round));
+        }
     }
 
     #[track_caller]

@@ -211,23 +211,17 @@ impl Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::moment::Fixed;
 
     const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
     const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 2];
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 17);
 
-    struct Most;
-    impl Chance for Most {
-        fn draw(&mut self) -> u32 {
-            1000
-        }
-    }
-
     /// Runs a claim to the end of its deadlines, in milliseconds after the start.
     fn script(mut claim: Claim) -> Vec<(u64, Step)> {
         let mut log = Vec::new();
         while let Some(at) = claim.deadline() {
-            let step = claim.on_deadline(at, &mut Most);
+            let step = claim.on_deadline(at, &mut Fixed(1000));
             log.push((at.as_millis(), step));
             if step == Step::Free {
                 break;
@@ -237,7 +231,7 @@ mod tests {
     }
 
     fn try_out(check: Check) -> Claim {
-        Claim::try_out(ADDRESS, check, Moment::from_secs(0), &mut Most)
+        Claim::try_out(ADDRESS, check, Moment::from_secs(0), &mut Fixed(1000))
     }
 
     #[test]

@@ -90,13 +90,7 @@ pub struct Continued {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Fixed(u32);
-    impl Chance for Fixed {
-        fn draw(&mut self) -> u32 {
-            self.0
-        }
-    }
+    use crate::moment::Fixed;
 
     #[track_caller]
     fn check(draw: u32, want: [u64; 7]) {

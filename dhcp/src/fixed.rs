@@ -10,18 +10,19 @@
 //! wish for the future.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use gokrazy_core::keyvalue::Document;
-use gokrazy_core::lease::{Ipv4, Lease, Method, Route};
+use gokrazy_core::lease::{Address6, Ipv4, Lease, Method, Route};
 
 use crate::moment::Moment;
 use crate::names;
 use crate::terms::{broadcast_of, is_host};
 
 /// Keys of the file.
-const KEYS: [&str; 12] = [
-    "address", "gateway", "routes", "address6", "gateway6", "dns", "domain", "search", "mtu",
-    "dhcp", "parent", "vlan",
+const KEYS: [&str; 14] = [
+    "address", "gateway", "routes", "address6", "gateway6", "routes6", "dns", "domain", "search",
+    "ntp", "mtu", "dhcp", "parent", "vlan",
 ];
 
 /// Whether leases are asked for beside what is fixed.
@@ -46,18 +47,49 @@ pub struct Fixed {
     pub address6: Option<(Ipv6Addr, u8)>,
     /// IPv6 default router.
     pub gateway6: Option<Ipv6Addr>,
+    /// Other IPv6 routes.
+    pub routes6: Vec<Route6>,
     /// DNS servers of both kinds.
     pub dns: Vec<IpAddr>,
     /// Domain name.
     pub domain: Option<String>,
     /// Search list.
     pub search: Vec<String>,
+    /// NTP servers.
+    pub ntp: Vec<Ipv4Addr>,
     /// MTU in bytes.
     pub mtu: Option<u16>,
     /// Whether leases are asked for too.
     pub dhcp: Dhcp,
     /// The interface is a VLAN: its parent's name, and its id.
     pub vlan: Option<(String, u16)>,
+}
+
+/// An IPv6 route; in the file `2001:db8:1::/48,fe80::1`, with the next hop `::` if the destination is on the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route6 {
+    /// Destination network, host bits zero.
+    pub destination: Ipv6Addr,
+    /// Length of its prefix, 0 to 128.
+    pub prefix: u8,
+    /// Next hop.
+    pub gateway: Option<Ipv6Addr>,
+}
+
+impl FromStr for Route6 {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        let (network, gateway) = word.split_once(',').ok_or(())?;
+        let network: Address6 = network.parse()?;
+        let gateway: Ipv6Addr = gateway.parse().map_err(|_| ())?;
+        let host = u128::MAX.checked_shr(network.prefix.into()).unwrap_or(0);
+        Ok(Self {
+            destination: Ipv6Addr::from(u128::from(network.address) & !host),
+            prefix: network.prefix,
+            gateway: (!gateway.is_unspecified()).then_some(gateway),
+        })
+    }
 }
 
 impl Fixed {
@@ -85,7 +117,9 @@ impl Fixed {
                 .collect(),
             address6: network(&document, "address6", 128)?,
             gateway6: document.optional_as("gateway6").map_err(plain)?,
+            routes6: document.list_as("routes6").map_err(plain)?,
             dns: document.list_as("dns").map_err(plain)?,
+            ntp: document.list_as("ntp").map_err(plain)?,
             domain: name(&document, "domain")?,
             search: search(&document)?,
             mtu: document.optional_as("mtu").map_err(plain)?,
@@ -109,11 +143,14 @@ impl Fixed {
         {
             return Err(format!("no host can have the address {address}/{prefix}"));
         }
-        if self.address.is_none() && (self.gateway.is_some() || !self.routes.is_empty()) {
-            return Err("`gateway` and `routes` need an `address`".to_owned());
+        let needs_address =
+            self.gateway.is_some() || !self.routes.is_empty() || !self.ntp.is_empty();
+        if self.address.is_none() && needs_address {
+            return Err("`gateway`, `routes` and `ntp` need an `address`".to_owned());
         }
-        if self.address6.is_none() && self.gateway6.is_some() {
-            return Err("`gateway6` needs an `address6`".to_owned());
+        let needs_address6 = self.gateway6.is_some() || !self.routes6.is_empty();
+        if self.address6.is_none() && needs_address6 {
+            return Err("`gateway6` and `routes6` need an `address6`".to_owned());
         }
         if self.mtu.is_some_and(|mtu| mtu < 68) {
             return Err("`mtu` is at least 68".to_owned());
@@ -135,6 +172,7 @@ impl Fixed {
             dns: self.dns.iter().filter_map(four).collect(),
             domain: self.domain.clone(),
             search: self.search.clone(),
+            ntp: self.ntp.clone(),
             mtu: self.mtu,
             ..Ipv4::alone(address, prefix)
         };
@@ -152,7 +190,7 @@ fn without_host_bits(route: Route) -> Route {
     }
 }
 
-fn network<T: std::str::FromStr>(
+fn network<T: FromStr>(
     document: &Document,
     key: &'static str,
     longest: u8,
@@ -220,13 +258,21 @@ mod tests {
     #[test]
     fn a_file_is_read_and_published() {
         let text = "# the lab\naddress=192.0.2.5/24\ngateway=192.0.2.1\nroutes='10.0.0.0/8,192.0.2.9'\n\
-                    address6=2001:db8::5/64\ngateway6=fe80::1\ndns='192.0.2.53 2001:db8::53'\n\
-                    domain=example.org\nmtu=1400\n";
+                    address6=2001:db8::5/64\ngateway6=fe80::1\nroutes6='2001:db8:1::9/48,fe80::2'\n\
+                    dns='192.0.2.53 2001:db8::53'\ndomain=example.org\nntp=192.0.2.123\nmtu=1400\n";
         let fixed = Fixed::parse(text).unwrap();
         assert_eq!(fixed.dhcp, Dhcp::Off);
         assert_eq!(fixed.gateway6, "fe80::1".parse().ok());
+        let route6 = Route6 {
+            destination: "2001:db8:1::".parse().unwrap(),
+            prefix: 48,
+            gateway: "fe80::2".parse().ok(),
+        };
+        assert_eq!(fixed.routes6, [route6]);
         let lease = fixed.lease("eth0", Moment::from_secs(3)).unwrap();
         assert_eq!(lease.method, Method::Static);
+        let ntp = &lease.ipv4.as_ref().unwrap().ntp;
+        assert_eq!(*ntp, [Ipv4Addr::new(192, 0, 2, 123)]);
         let dns = &lease.ipv4.as_ref().unwrap().dns;
         assert_eq!(*dns, [Ipv4Addr::new(192, 0, 2, 53)]);
         assert_eq!(Lease::parse(&lease.render()), Ok(lease));
@@ -272,7 +318,16 @@ mod tests {
         refused("address=192.0.2.5/33\n", "length of its prefix");
         refused("address=192.0.2.255/24\n", "no host can have");
         refused("gateway=192.0.2.1\n", "need an `address`");
-        refused("gateway6=fe80::1\n", "needs an `address6`");
+        refused("gateway6=fe80::1\n", "need an `address6`");
+        refused("ntp=192.0.2.123\n", "need an `address`");
+        refused(
+            "address6=2001:db8::5/64\nroutes6=2001:db8:1::/48\n",
+            "routes6",
+        );
+        refused(
+            "address6=2001:db8::5/64\nroutes6='::/129,fe80::1'\n",
+            "routes6",
+        );
         refused("dns=example\n", "dns");
         refused("domain='a b'\n", "domain name");
         refused("mtu=10\n", "at least 68");

@@ -155,22 +155,16 @@ fn candidate(mac: [u8; 6], conflicts: u32) -> Ipv4Addr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::moment::Fixed;
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
     const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 8];
-
-    struct Least;
-    impl Chance for Least {
-        fn draw(&mut self) -> u32 {
-            0
-        }
-    }
 
     /// Runs to the next `Take`; its time in seconds and its address.
     fn taken(machine: &mut LinkLocal) -> (u64, Ipv4Addr) {
         loop {
             let at = machine.deadline().unwrap();
-            for action in machine.on_deadline(at, &mut Least) {
+            for action in machine.on_deadline(at, &mut Fixed(0)) {
                 if let Action::Take(address) = action {
                     return (at.as_secs(), address);
                 }

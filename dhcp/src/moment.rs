@@ -51,6 +51,17 @@ pub trait Chance {
     }
 }
 
+/// Chance that draws the same each time.
+#[cfg(test)]
+pub(crate) struct Fixed(pub(crate) u32);
+
+#[cfg(test)]
+impl Chance for Fixed {
+    fn draw(&mut self) -> u32 {
+        self.0
+    }
+}
+
 /// The earlier of two moments that may not exist.
 pub fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
     match (a, b) {
@@ -62,13 +73,6 @@ pub fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Fixed(u32);
-    impl Chance for Fixed {
-        fn draw(&mut self) -> u32 {
-            self.0
-        }
-    }
 
     #[test]
     fn chance_reaches_both_ends_and_no_further() {

@@ -14,6 +14,8 @@ use crate::terms::mask_of;
 
 /// Our number among the `RTPROT_*` of `ip-route(8)`: unassigned, so that whatever carries it is ours.
 pub const PROTOCOL: u8 = 103;
+/// Metrics of an interface, from its own up: one for each of its routers, of which further ones are not used.
+pub const METRICS: u32 = 8;
 /// Added to the metric while the link has no carrier, so that another interface's routes win.
 const DEMOTION: u32 = 100_000;
 
@@ -148,14 +150,27 @@ pub fn fixed6(fixed: &Fixed, interface: u32, metric: u32, standing: Standing) ->
         let own = |(address, prefix)| prefix < 128 && contains6(address, prefix, gateway);
         gateway.is_unicast_link_local() || fixed.address6.is_some_and(own)
     };
-    let mut routes = Vec::new();
-    if let Some(gateway) = fixed.gateway6 {
+    let others = fixed.routes6.iter();
+    let others = others.map(|other| route(other.destination, other.prefix, other.gateway));
+    let default = fixed.gateway6.into_iter();
+    let default = default.map(|gateway| route(Ipv6Addr::UNSPECIFIED, 0, Some(gateway)));
+    let (mut routes, via): (Vec<Route>, Vec<Route>) = others
+        .chain(default)
+        .partition(|route| route.gateway.is_none());
+    for gateway in via.iter().filter_map(|route| route.gateway) {
+        let IpAddr::V6(gateway) = gateway else {
+            continue;
+        };
+        let covered = |route: &Route| match route.destination {
+            IpAddr::V6(network) => contains6(network, route.prefix, gateway),
+            IpAddr::V4(_) => false,
+        };
         // One outside the network is told to be on the link first, as with IPv4.
-        if !connected(gateway) {
+        if !connected(gateway) && !routes.iter().any(covered) {
             routes.push(route(gateway, 128, None));
         }
-        routes.push(route(Ipv6Addr::UNSPECIFIED, 0, Some(gateway)));
     }
+    routes.extend(via);
     Target {
         addresses: address.into_iter().collect(),
         routes,
@@ -173,7 +188,8 @@ fn routes(wish: &Ipv4, interface: u32, metric: u32) -> Vec<Route> {
         metric,
         protocol: PROTOCOL,
     };
-    let defaults = wish.routers.iter().zip(metric..);
+    let metrics = metric..metric.saturating_add(METRICS);
+    let defaults = wish.routers.iter().zip(metrics);
     let defaults =
         defaults.map(|(gateway, metric)| route(Ipv4Addr::UNSPECIFIED, 0, *gateway, metric));
     let others = wish.routes.iter();
@@ -196,6 +212,26 @@ fn routes(wish: &Ipv4, interface: u32, metric: u32) -> Vec<Route> {
     }
     on_link.extend(via);
     on_link
+}
+
+/// Whether `route` is the kernel's own to the network of an IPv4 address, which it makes along with the address.
+pub fn is_network_of(route: &Route, address: &Address) -> bool {
+    let (IpAddr::V4(network), IpAddr::V4(own)) = (route.destination, address.address) else {
+        return false;
+    };
+    let fits = route.prefix == address.prefix && contains(network, route.prefix, own);
+    fits && route.interface == address.interface && route.gateway.is_none()
+}
+
+/// Whether an IPv4 address stands without the route to its network, by which routers are reached.
+pub fn is_cut_off(address: &Address, routes: &[Route]) -> bool {
+    let IpAddr::V4(own) = address.address else {
+        return false;
+    };
+    // The kernel makes none for 0.0.0.0, nor for a single address.
+    let network = u32::from(own) & mask_of(address.prefix);
+    let has_one = address.prefix < 32 && network >> 24 != 0;
+    has_one && !routes.iter().any(|route| is_network_of(route, address))
 }
 
 fn contains(network: Ipv4Addr, prefix: u8, address: Ipv4Addr) -> bool {
@@ -308,6 +344,49 @@ mod tests {
     }
 
     #[test]
+    fn further_routers_do_not_reach_into_the_next_interfaces_metrics() {
+        let many: Vec<String> = (1..=16).map(|host| format!("192.0.2.{host}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let routes = full(&wish("192.0.2.17", 24, &many)).routes;
+        let metrics: Vec<u32> = routes.iter().map(|route| route.metric).collect();
+        assert_eq!(metrics, (1000..1008).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn an_address_is_cut_off_without_its_network() {
+        let address = full(&wish("192.0.2.17", 24, &[])).addresses.remove(0);
+        let network = Route {
+            interface: 7,
+            destination: ip("192.0.2.0").into(),
+            prefix: 24,
+            gateway: None,
+            source: None,
+            metric: 5,
+            protocol: 2,
+        };
+        assert!(!is_cut_off(&address, std::slice::from_ref(&network)));
+        let others = [
+            Route {
+                interface: 8,
+                ..network.clone()
+            },
+            Route {
+                prefix: 25,
+                ..network.clone()
+            },
+            Route {
+                gateway: Some(ip("192.0.2.1").into()),
+                ..network
+            },
+        ];
+        assert!(is_cut_off(&address, &others) && is_cut_off(&address, &[]));
+        for (lone, prefix) in [("192.0.2.17", 32), ("10.0.0.1", 1)] {
+            let lone = full(&wish(lone, prefix, &[])).addresses.remove(0);
+            assert!(!is_cut_off(&lone, &[]), "{lone:?}");
+        }
+    }
+
+    #[test]
     fn a_gateway_off_the_link_gets_a_route_first() {
         check_routes(
             &wish("10.0.0.5", 32, &["192.0.2.1"]),
@@ -386,6 +465,11 @@ mod tests {
                 vec!["2001:db8::1/128", "::/0"],
             ),
             ("2001:db8::5/0", "2001:db8:1::1", vec!["::/0"]),
+            (
+                "2001:db8::5/64",
+                "fe80::1\nroutes6='2001:db8:2::/48,2001:db8:3::1 2001:db8:3::/64,::'",
+                vec!["2001:db8:3::/64", "2001:db8:2::/48", "::/0"],
+            ),
         ] {
             let text = format!("address6={address}\ngateway6={gateway}\n");
             let fixed = Fixed::parse(&text).unwrap();

@@ -48,6 +48,8 @@ pub enum Cue {
     Flags(u32),
     /// The kernel's view of an address.
     Address(Address),
+    /// Someone wants an answer now.
+    Renew,
     /// The end.
     Stop,
 }
@@ -86,6 +88,11 @@ impl Six {
     /// When [`Cue::Deadline`] is due.
     pub fn deadline(&self) -> Option<Moment> {
         earlier(self.machine.deadline(), self.patience.pause())
+    }
+
+    /// Whether there is an address in use.
+    pub fn holds_address(&self) -> bool {
+        self.machine.address().is_some()
     }
 
     /// When the address in use ends.
@@ -159,6 +166,7 @@ impl Six {
                     return self.machine.on_duplicate(now, chance);
                 }
             }
+            Cue::Renew => return self.machine.on_renew(now, chance),
             Cue::Stop => return self.machine.on_stop(world.config.release, chance),
         }
         Vec::new()

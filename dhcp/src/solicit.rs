@@ -72,13 +72,7 @@ pub fn message(mac: [u8; 6]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Fixed(u32);
-    impl Chance for Fixed {
-        fn draw(&mut self) -> u32 {
-            self.0
-        }
-    }
+    use crate::moment::Fixed;
 
     fn asked(occasion: Occasion) -> Vec<u64> {
         let mut questions = Solicitations::default();

@@ -191,9 +191,6 @@ impl Wire {
 
     /// Sends a DHCP message to one server, by the kernel's routes and neighbours.
     ///
-    /// The socket stays until the exchange is over: without it the kernel would answer the reply, which the packet
-    /// socket hears, with "port unreachable".
-    ///
     /// # Errors
     /// The kernel's errno; `EADDRNOTAVAIL` if the interface lacks the address.
     pub fn unicast(
@@ -203,14 +200,23 @@ impl Wire {
         server: Ipv4Addr,
         message: &[u8],
     ) -> io::Result<()> {
-        let socket = match self.unicast.take() {
-            Some(socket) => socket,
-            None => open_unicast(name, source)?,
-        };
+        let socket = self.hold_port(name, source)?;
         let to = SockaddrIn::from(SocketAddrV4::new(server, SERVER_PORT));
         let sent = sendto(socket.as_raw_fd(), message, &to, MsgFlags::MSG_DONTWAIT);
-        self.unicast = Some(socket);
         sent.map(|_| ()).map_err(io::Error::from)
+    }
+
+    /// Takes the client's port at our address until the exchange is over: without that the kernel would answer a
+    /// server's reply, which the packet socket hears, with "port unreachable".
+    ///
+    /// # Errors
+    /// The kernel's errno; `EADDRNOTAVAIL` if the interface lacks the address.
+    pub fn hold_port(&mut self, name: &str, address: Ipv4Addr) -> io::Result<BorrowedFd<'_>> {
+        let socket = match self.unicast.take() {
+            Some(socket) => socket,
+            None => open_unicast(name, address)?,
+        };
+        Ok(OwnedFd::as_fd(self.unicast.insert(socket)))
     }
 }
 

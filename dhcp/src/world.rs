@@ -18,6 +18,7 @@ use crate::hooks::Hooks;
 use crate::log::Log;
 use crate::message::{Identity, v6};
 use crate::moment::Chance;
+use crate::plan::METRICS;
 use crate::publish::{Publisher, make_folder};
 use crate::store;
 use crate::system::{self, AddressGeneration, SystemChance};
@@ -278,10 +279,9 @@ impl World {
             Some(100..1000) => 1,
             Some(1000..) | None => 0,
         };
-        // Eight apart, so that an interface's further routers do not reach into the next one's.
         1000_u32
             .saturating_add(1000_u32.saturating_mul(class))
-            .saturating_add((index % 100) * 8)
+            .saturating_add((index % 100).saturating_mul(METRICS))
     }
 
     /// An interface's MTU.

@@ -5,7 +5,7 @@
 //! A failure names its seed, which then reproduces it alone.
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -219,7 +219,8 @@ fn six(chance: &mut Seeded) {
         if chance.below(2) == 0 {
             chance.spoil(&mut option);
         }
-        let _ = routers.take(&option, now);
+        let router = Ipv6Addr::from(u128::from(chance.byte() & 3));
+        let _ = routers.take(&option, Some(router), now);
         assert!(routers.servers().len() <= 8 && routers.search().len() <= 8);
     }
 }

@@ -26,6 +26,8 @@ const REPLACE: u16 = libc::NLM_F_REPLACE as u16;
 const EXCLUSIVE: u16 = libc::NLM_F_EXCL as u16;
 const APPEND: u16 = libc::NLM_F_APPEND as u16;
 
+const UP: u32 = libc::IFF_UP as u32;
+
 /// `IFLA_VLAN_ID` of `<linux/if_link.h>`.
 const IFLA_VLAN_ID: u16 = 1;
 
@@ -112,8 +114,15 @@ impl Handle {
     /// # Errors
     /// The kernel's errno.
     pub fn set_up(&mut self, interface: u32) -> io::Result<()> {
-        let up = u32::try_from(libc::IFF_UP).unwrap_or_default();
-        self.change_link(interface, up, |_| {})
+        self.change_link(interface, UP, UP, |_| {})
+    }
+
+    /// Sets a link down.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn set_down(&mut self, interface: u32) -> io::Result<()> {
+        self.change_link(interface, 0, UP, |_| {})
     }
 
     /// Sets a link's MTU.
@@ -121,7 +130,7 @@ impl Handle {
     /// # Errors
     /// The kernel's errno; `EINVAL` for a value that the device cannot have.
     pub fn set_mtu(&mut self, interface: u32, mtu: u32) -> io::Result<()> {
-        self.change_link(interface, 0, |builder| {
+        self.change_link(interface, 0, 0, |builder| {
             builder.attribute_u32(libc::IFLA_MTU, mtu);
         })
     }
@@ -195,16 +204,18 @@ impl Handle {
         self.request(|sequence| route.encode(libc::RTM_DELROUTE, REQUEST | ACK, sequence))
     }
 
+    /// Gives a link those of `flags` that are in `mask`.
     fn change_link(
         &mut self,
         interface: u32,
-        up: u32,
+        flags: u32,
+        mask: u32,
         more: impl FnOnce(&mut Builder),
     ) -> io::Result<()> {
         let mut body = vec![0; 4];
         body.extend(interface.to_ne_bytes());
-        body.extend(up.to_ne_bytes());
-        body.extend(up.to_ne_bytes());
+        body.extend(flags.to_ne_bytes());
+        body.extend(mask.to_ne_bytes());
         self.request(|sequence| {
             let mut builder = Builder::new(libc::RTM_NEWLINK, REQUEST | ACK, sequence, &body);
             more(&mut builder);

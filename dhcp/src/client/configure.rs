@@ -5,8 +5,9 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use gokrazy_core::lease::{Ipv4, Lease, Method};
+use gokrazy_netlink::Link;
 
-use super::Client;
+use super::{Client, Saved};
 use crate::apply;
 use crate::hooks::Change;
 use crate::machine::{Action, Route};
@@ -18,8 +19,10 @@ use crate::system;
 use crate::terms::Grant;
 use crate::world::{Outcome, World};
 
-/// Least time between two writes of the same lease to the disk, since a server can choose very short ones.
+/// Most and least time between two writes of the same address to the disk: a server can choose very short leases, and
+/// of those that are not, a run that is killed must find what still holds.
 const SAVE_GAP: Duration = Duration::from_secs(60);
+const SAVE_GAP_LEAST: Duration = Duration::from_secs(8);
 
 /// Wait before what the kernel has refused is tried again.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
@@ -33,6 +36,11 @@ impl Client {
                 let bytes = message::encode(&request, &self.identity);
                 let sent = match route {
                     Route::Broadcast(source) => {
+                        if let Some(grant) = self.machine.grant() {
+                            let held = grant.terms.ipv4.address;
+                            // Where the kernel has no such address, it has no answer either.
+                            let _ = self.wire.hold_port(&self.name, held);
+                        }
                         self.wire.broadcast(world.sender.as_fd(), source, &bytes)
                     }
                     Route::Unicast(server) => {
@@ -70,8 +78,7 @@ impl Client {
         let former = self.lease.replace(lease.clone());
         let former = former.as_ref().and_then(address_of);
         let renewed = former == address_of(&lease) && self.is_in_force();
-        let fixed = self.fixed.as_ref().and_then(|fixed| fixed.mtu);
-        self.set_mtu(grant.terms.ipv4.mtu.or(fixed).map(u32::from), world);
+        self.set_mtu(self.wanted_mtu(), world);
         self.reconcile(world, former);
         self.make_public(if renewed { "renewed" } else { "bound" }, world);
     }
@@ -95,16 +102,20 @@ impl Client {
         let former = self.lease.take();
         self.reassert_at = None;
         self.reconcile(world, former.as_ref().and_then(address_of));
-        let fixed = self.fixed.as_ref().and_then(|fixed| fixed.mtu);
-        self.set_mtu(fixed.map(u32::from), world);
+        self.set_mtu(self.wanted_mtu(), world);
         self.publish(world);
         self.tell(reason, world);
     }
 
     pub(super) fn save(&mut self, grant: &Grant, world: &mut World) {
+        if world.config.anonymous || world.only_offer() {
+            return;
+        }
         let now = system::now();
         let address = grant.terms.ipv4.address;
-        let fresh = |(saved, at): (Ipv4Addr, Moment)| saved == address && now.since(at) < SAVE_GAP;
+        let gap = grant.terms.lease.map_or(SAVE_GAP, |lease| lease / 4);
+        let gap = gap.clamp(SAVE_GAP_LEAST, SAVE_GAP);
+        let fresh = |saved: Saved| saved.address == address && now.since(saved.at) < gap;
         if self.saved.is_some_and(fresh) {
             return;
         }
@@ -112,14 +123,50 @@ impl Client {
         let text = store::render(grant, &self.name, &at, self.former_mtu);
         // What failed is tried again with the next renewal, however soon.
         let saved = world.save(&self.name, &text);
-        self.saved = saved.then_some((address, now));
+        self.saved = saved.then_some(Saved {
+            address,
+            acquired: grant.acquired,
+            at: now,
+        });
+    }
+
+    /// Keeps the lease as it stands, for the next run: of short ones not every renewal was written.
+    pub(super) fn save_last(&mut self, world: &mut World) {
+        let Some(grant) = self.machine.grant().cloned() else {
+            return;
+        };
+        let is_older = |saved: Saved| saved.acquired != grant.acquired;
+        if self.saved.is_some_and(is_older) {
+            self.saved = None;
+            self.save(&grant, world);
+        }
+    }
+
+    /// The MTU that an administrator has fixed, or that a server gives.
+    pub(super) fn wanted_mtu(&self) -> Option<u32> {
+        let fixed = self.fixed.as_ref().and_then(|fixed| fixed.mtu);
+        let lease = self.lease.as_ref().and_then(|lease| lease.ipv4.as_ref());
+        fixed.or(lease.and_then(|ipv4| ipv4.mtu)).map(u32::from)
+    }
+
+    /// Puts a fixed MTU back that someone changed.
+    pub(super) fn keep_fixed_mtu(&mut self, link: &Link, world: &mut World) {
+        let fixed = self.fixed.as_ref().and_then(|fixed| fixed.mtu);
+        let fixed = fixed.map(u32::from).filter(|mtu| *mtu != link.mtu);
+        if fixed.is_some() && self.refused_mtu != fixed {
+            self.set_mtu(fixed, world);
+        }
     }
 
     pub(super) fn tell(&self, reason: &'static str, world: &mut World) {
+        self.tell_of(reason, self.published(), world);
+    }
+
+    pub(super) fn tell_of(&self, reason: &'static str, lease: Option<Lease>, world: &mut World) {
         let change = Change {
             interface: self.name.clone(),
             reason,
-            lease: self.published(),
+            lease,
         };
         world.hooks.tell(change, system::now(), world.log);
     }
@@ -200,6 +247,9 @@ impl Client {
     /// Puts back what someone else removed.
     pub(super) fn restore(&mut self, world: &mut World) {
         let target = self.target(system::now());
+        if std::mem::take(&mut self.cut_off) {
+            self.reconnect(&target, world);
+        }
         let owed = !self.is_in_force();
         if apply::is_complete(&mut world.netlink, self.index, &target) {
             self.refused.clear();
@@ -220,6 +270,19 @@ impl Client {
                 Some(Method::Static) => self.make_public("static", world),
                 Some(Method::LinkLocal) => self.link_local_in_force(world),
                 Some(Method::Ipv6) | None => {}
+            }
+        }
+    }
+
+    /// Removes addresses whose network someone has removed: the kernel makes that anew only along with the address.
+    fn reconnect(&self, target: &Target, world: &mut World) {
+        let Ok(routes) = world.netlink.routes(self.index) else {
+            return;
+        };
+        for address in &target.addresses {
+            if plan::is_cut_off(address, &routes) {
+                // One that is not there is put back like any other.
+                let _ = world.netlink.delete_address(address);
             }
         }
     }

@@ -3,13 +3,14 @@
 //! The shell around [`Machine`]: it feeds it with packets and link changes, and does what it says.
 
 mod configure;
+mod end;
 mod hear;
 mod publish;
 mod routers;
 mod start;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use gokrazy_core::lease::{Address6, Lease, Method};
@@ -18,11 +19,11 @@ use gokrazy_netlink::{Address, Event as NetlinkEvent, Link};
 use self::hear::Use;
 use crate::fixed::{Dhcp, Fixed};
 use crate::link_local::{self, LinkLocal};
-use crate::machine::{Action, Ending, Event, Machine};
+use crate::machine::{Action, Event, Machine};
 use crate::message::Identity;
 use crate::moment::{Moment, earlier};
 use crate::patience::Patience;
-use crate::plan::Standing;
+use crate::plan::{self, Standing};
 use crate::router_dns::RouterDns;
 use crate::six::{Cue, Outcome6, Six};
 use crate::solicit::Solicitations;
@@ -35,6 +36,16 @@ use crate::world::World;
 const REASSERT_GAP: Duration = Duration::from_secs(1);
 /// Wait before one: tools that flush an interface look again until nothing is left.
 const REASSERT_WAIT: Duration = Duration::from_millis(100);
+
+/// Which lease is on the disk.
+#[derive(Debug, Clone, Copy)]
+struct Saved {
+    address: Ipv4Addr,
+    /// Of the lease.
+    acquired: Moment,
+    /// When it was written.
+    at: Moment,
+}
 
 /// The client of one interface.
 #[derive(Debug)]
@@ -56,6 +67,8 @@ pub struct Client {
     /// IPv6 addresses that reach beyond the link, as the kernel has them, and since when there are any.
     addresses6: BTreeSet<Address6>,
     ipv6_since: Option<Moment>,
+    /// Name servers with IPv6 addresses, as last told to the hook.
+    told_dns6: Vec<Ipv6Addr>,
     six: Six,
     wire: Wire,
     /// With replies that are of no use.
@@ -79,7 +92,13 @@ pub struct Client {
     refused_mtu: Option<u32>,
     reassert_at: Option<Moment>,
     reasserted_at: Option<Moment>,
-    saved: Option<(Ipv4Addr, Moment)>,
+    /// Whether the interface is set up, as last told; nothing can be put back on one that is not.
+    is_up: bool,
+    /// Whether the kernel's own route to a network of ours went.
+    cut_off: bool,
+    /// Whether `--test` has set the interface up.
+    raised: bool,
+    saved: Option<Saved>,
 }
 
 impl Client {
@@ -114,7 +133,9 @@ impl Client {
         if self.reassert_at.is_some_and(|at| at <= now) {
             self.reassert_at = None;
             self.reasserted_at = Some(now);
-            self.restore(world);
+            if self.is_up {
+                self.restore(world);
+            }
         }
         if self.patience.pause().is_some_and(|at| at <= now) {
             self.hear_replies(world);
@@ -126,7 +147,7 @@ impl Client {
             self.ask_routers(world);
         }
         if self.router_dns.expire(now) {
-            self.publish(world);
+            self.publish_dns6(world);
         }
         let actions = self.link_local.on_deadline(now, &mut world.chance);
         self.follow(actions, world);
@@ -141,7 +162,7 @@ impl Client {
         let outcome = self.six.on(cue, &self.name, self.index, world);
         if outcome == Outcome6::Changed {
             self.reconcile(world, None);
-            self.publish(world);
+            self.publish_dns6(world);
         }
     }
 
@@ -150,6 +171,8 @@ impl Client {
         if link.name != self.name {
             self.rename(&link.name, world);
         }
+        self.is_up = link.is_up();
+        self.keep_fixed_mtu(link, world);
         let standing = if link.has_carrier() {
             Standing::Full
         } else {
@@ -175,13 +198,12 @@ impl Client {
             self.metric = world.metric(&self.name, self.index);
         }
         // An interface that is set down has no routes, and takes none until it is set up.
-        if (self.lease.is_some() || self.fixed.is_some()) && link.is_up() {
+        let holds_any = self.lease.is_some() || self.fixed.is_some() || self.six.holds_address();
+        if holds_any && link.is_up() {
             self.reconcile(world, None);
         }
-        if self.is_static() {
-            return;
-        }
         match standing {
+            Standing::Full if self.is_static() => {}
             Standing::Full => self.carrier_returned(world),
             Standing::Demoted => {
                 let line = match link.is_up() {
@@ -202,7 +224,7 @@ impl Client {
     fn carrier_lost(&mut self, world: &mut World) {
         self.on_six(Cue::LinkDown, world);
         if self.router_dns.clear() {
-            self.publish(world);
+            self.publish_dns6(world);
         }
         self.on(Event::LinkDown, world);
     }
@@ -236,7 +258,12 @@ impl Client {
                 let same = |wanted: &Address| wanted.address == gone.address;
                 gone.interface == self.index && target.addresses.iter().any(same)
             }
-            NetlinkEvent::RouteGone(gone) => target.routes.contains(gone),
+            NetlinkEvent::RouteGone(gone) => {
+                let mut addresses = target.addresses.iter();
+                let cut_off = addresses.any(|address| plan::is_network_of(gone, address));
+                self.cut_off |= cut_off;
+                cut_off || target.routes.contains(gone)
+            }
             _ => false,
         };
         if lost {
@@ -272,37 +299,7 @@ impl Client {
     /// Asks for more time now.
     pub fn renew(&mut self, world: &mut World) {
         self.on(Event::Renew, world);
-    }
-
-    /// Stops, and removes what is configured.
-    pub fn stop(&mut self, world: &mut World) {
-        let ending = if world.config.release {
-            Ending::Release
-        } else {
-            Ending::Keep
-        };
-        self.forget_addresses6();
-        self.on(Event::Stop(ending), world);
-        if self.link_local.rest() {
-            self.follow(vec![link_local::Action::Drop], world);
-        }
-        self.on_six(Cue::Stop, world);
-        if self.fixed.take().is_some() {
-            let reason = if self.lease.is_some() {
-                "stopped"
-            } else {
-                "static-removed"
-            };
-            self.withdraw(reason, world);
-        }
-    }
-
-    /// The interface is gone: so is all that was configured on it.
-    pub fn gone(&self, world: &mut World) {
-        world.log.event(&self.name, "interface is gone");
-        world.publisher.remove(&self.name);
-        world.resolver_changed = true;
-        self.tell("gone", world);
+        self.on_six(Cue::Renew, world);
     }
 
     fn on(&mut self, event: Event, world: &mut World) -> Use {

@@ -62,7 +62,7 @@ impl Client {
         (!self.refused.contains(&address.into())).then_some(lease)
     }
 
-    fn dns6(&self) -> Vec<Ipv6Addr> {
+    pub(super) fn dns6(&self) -> Vec<Ipv6Addr> {
         let fixed = self.fixed.iter().flat_map(|fixed| &fixed.dns);
         let fixed = fixed.filter_map(|server| match server {
             IpAddr::V4(_) => None,
@@ -85,6 +85,17 @@ impl Client {
             None => world.publisher.remove(&self.name),
         }
         world.resolver_changed = true;
+    }
+
+    /// The same where name servers with IPv6 addresses may be others, of which the hook is told.
+    pub(super) fn publish_dns6(&mut self, world: &mut World) {
+        self.publish(world);
+        let servers = self.dns6();
+        // Without a configuration that holds them there is nothing to tell of yet.
+        if servers != self.told_dns6 && self.published().is_some() {
+            self.tell("dns", world);
+        }
+        self.told_dns6 = servers;
     }
 
     /// Takes note of an IPv6 address that the kernel has now, or has no longer.

@@ -1,5 +1,7 @@
 //! What a client has to do with routers: it hears of their name servers, and asks for them where the kernel does not.
 
+use std::net::Ipv6Addr;
+
 use gokrazy_netlink::Link;
 
 use super::Client;
@@ -11,10 +13,10 @@ use crate::world::World;
 
 impl Client {
     /// Takes what a router has said beyond the kernel's concerns.
-    pub fn on_router_option(&mut self, option: &[u8], world: &mut World) {
+    pub fn on_router_option(&mut self, option: &[u8], router: Option<Ipv6Addr>, world: &mut World) {
         self.solicitations.end();
-        if self.router_dns.take(option, system::now()) {
-            self.publish(world);
+        if self.router_dns.take(option, router, system::now()) {
+            self.publish_dns6(world);
         }
     }
 

@@ -44,6 +44,7 @@ impl Client {
             had_carrier: false,
             addresses6: BTreeSet::new(),
             ipv6_since: None,
+            told_dns6: Vec::new(),
             six: Six::new(world.identity6(mac), link.inet6_flags),
             wire: Wire::new(link.index, mac),
             patience: Patience::default(),
@@ -59,28 +60,40 @@ impl Client {
             refused_mtu: None,
             reassert_at: None,
             reasserted_at: None,
+            is_up: false,
+            cut_off: false,
+            raised: false,
             saved: None,
             came_as: name.clone(),
             name,
             mac,
             identity,
         };
+        client.told_dns6 = client.dns6();
         client.metric = world.metric(&client.name, client.index);
-        if !world.only_offer() {
-            client.adopt(link, world);
-        }
         // Before the kernel makes the first one.
         world.make_addresses_stable(&client.name);
-        if !link.is_up()
-            && let Err(error) = world.netlink.set_up(link.index)
-        {
-            world.log.event(&client.name, format!("set up: {error}"));
+        client.raise(link, world);
+        // What is put in force next needs the network's route, which the kernel makes once the interface is up.
+        if !world.only_offer() {
+            client.adopt(link, world);
         }
         client.link_changed(link, world);
         if let Some(fixed) = client.fixed.clone() {
             client.tell_of_fixed(&fixed, world);
         }
         client
+    }
+
+    /// Sets the interface up.
+    fn raise(&mut self, link: &Link, world: &mut World) {
+        if link.is_up() {
+            return;
+        }
+        match world.netlink.set_up(link.index) {
+            Ok(()) => self.raised = world.only_offer(),
+            Err(error) => world.log.event(&self.name, format!("set up: {error}")),
+        }
     }
 
     /// Takes over what an earlier run left in the kernel, or removes it.
@@ -109,7 +122,7 @@ impl Client {
         if fixed.dhcp == Dhcp::Off {
             self.lease = fixed.lease(&self.name, self.fixed_at);
         }
-        self.set_mtu(fixed.mtu.map(u32::from), world);
+        self.set_mtu(self.wanted_mtu(), world);
         // With a carrier the look at the link follows at once, and puts it in force with the routes at their places: what
         // an earlier run has left stands meanwhile.
         if !link.has_carrier() {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use gokrazy_netlink::{Address, Event as NetlinkEvent, Link};
@@ -11,6 +12,9 @@ use crate::client::Client;
 use crate::links;
 use crate::six::Cue;
 use crate::system;
+
+/// Wait before interfaces are listed again that the kernel did not list.
+const RELIST_WAIT: Duration = Duration::from_secs(1);
 
 impl Daemon {
     pub(super) fn on_links(&mut self) -> Result<()> {
@@ -27,18 +31,14 @@ impl Daemon {
                     self.on_removal(&event);
                 }
                 NetlinkEvent::RouteGone(_) => self.on_removal(&event),
-                NetlinkEvent::Lost => {
-                    self.list_links().context("list interfaces")?;
-                    for client in &mut self.clients {
-                        client.events_lost(&mut self.world);
-                    }
-                    self.look_at_routers().context("list interfaces")?;
-                }
+                NetlinkEvent::Lost => self.list_anew(),
                 NetlinkEvent::RouterOption {
-                    interface, option, ..
+                    interface,
+                    option,
+                    source,
                 } => {
                     if let Some(client) = find(&mut self.clients, *interface) {
-                        client.on_router_option(option, &mut self.world);
+                        client.on_router_option(option, *source, &mut self.world);
                     }
                 }
                 NetlinkEvent::Inet6Flags { interface, flags } => {
@@ -50,6 +50,20 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+
+    /// Events were lost: looks at all that they may have told, now or once the kernel answers.
+    pub(super) fn list_anew(&mut self) {
+        self.relist_at = None;
+        for client in &mut self.clients {
+            client.events_lost(&mut self.world);
+        }
+        let listed = self.list_links().and_then(|()| self.look_at_routers());
+        if let Err(error) = listed {
+            let line = format!("list interfaces: {error}; trying again");
+            self.world.log.event("dhcp", line);
+            self.relist_at = Some(system::now().after(RELIST_WAIT));
+        }
     }
 
     /// Heeds what routers have said meanwhile.

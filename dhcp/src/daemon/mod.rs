@@ -42,6 +42,8 @@ struct Daemon {
     signals: SignalFd,
     alarm: Alarm,
     give_up_at: Option<Moment>,
+    /// When the interfaces are listed again, since the kernel did not answer.
+    relist_at: Option<Moment>,
 }
 
 /// What poll has found.
@@ -49,6 +51,7 @@ struct Ready {
     signals: bool,
     alarm: bool,
     links: bool,
+    marks: bool,
     clients: HashSet<u32>,
 }
 
@@ -82,6 +85,7 @@ pub fn run(config: Config) -> Result<u8> {
         signals,
         alarm: Alarm::new().context("create timer")?,
         give_up_at,
+        relist_at: None,
     };
     daemon.begin()?;
     daemon.say_what_is_missing();
@@ -164,6 +168,12 @@ impl Daemon {
                 self.alarm.clear();
             }
             let now = system::now();
+            if ready.marks || self.claims.deadline().is_some_and(|at| at <= now) {
+                self.claims.answer(now);
+            }
+            if self.relist_at.is_some_and(|at| at <= now) {
+                self.list_anew();
+            }
             if self.world.hooks.deadline().is_some_and(|at| at <= now) {
                 self.world.hooks.turn(now, self.world.log);
             }
@@ -178,6 +188,7 @@ impl Daemon {
     fn wait(&mut self) -> Result<Ready> {
         let deadlines = self.clients.iter().map(Client::deadline);
         let own = earlier(self.give_up_at, self.world.hooks.deadline());
+        let own = earlier(own, earlier(self.claims.deadline(), self.relist_at));
         let deadline = deadlines.fold(own, earlier);
         self.alarm.set(deadline).context("set timer")?;
         let own: [BorrowedFd<'_>; 3] = [
@@ -191,7 +202,9 @@ impl Daemon {
                 .map(move |descriptor| (client.index, descriptor))
         });
         let (owners, descriptors): (Vec<u32>, Vec<BorrowedFd<'_>>) = theirs.unzip();
-        let all = own.into_iter().chain(descriptors);
+        let marks: Vec<BorrowedFd<'_>> = self.claims.descriptors().collect();
+        let count = marks.len();
+        let all = own.into_iter().chain(marks).chain(descriptors);
         let mut polled: Vec<PollFd<'_>> =
             all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut polled, PollTimeout::NONE) {
@@ -201,11 +214,13 @@ impl Daemon {
         let mut woken = polled.iter().map(|fd| fd.any().unwrap_or(true));
         let mut next = || woken.next().unwrap_or(false);
         let (signals, alarm, links) = (next(), next(), next());
+        let marks = (0..count).fold(false, |any, _| next() | any);
         let clients = owners.into_iter().zip(woken).filter(|(_, woken)| *woken);
         Ok(Ready {
             signals,
             alarm,
             links,
+            marks,
             clients: clients.map(|(index, _)| index).collect(),
         })
     }
@@ -259,6 +274,9 @@ impl Daemon {
             }
             (Goal::Once(_), Some(Outcome::Bound)) => Ok(Some(exit::SUCCESS)),
             (Goal::Offer(_), Some(Outcome::Offer(lease))) => {
+                for client in &mut self.clients {
+                    client.lower(&mut self.world);
+                }
                 io::stdout()
                     .write_all(lease.render().as_bytes())
                     .context("print the offer")?;
@@ -268,8 +286,14 @@ impl Daemon {
                 if self.give_up_at.is_none_or(|at| system::now() < at) {
                     return Ok(None);
                 }
+                let leaves = |client: &Client| client.leaves_lease(&self.world);
+                let stands = self.clients.iter().any(leaves);
                 self.stop();
-                bail!("no lease within {} s", timeout.as_secs())
+                let seconds = timeout.as_secs();
+                if stands {
+                    bail!("no answer within {seconds} s; the lease of an earlier run stands")
+                }
+                bail!("no lease within {seconds} s")
             }
         }
     }
@@ -286,6 +310,7 @@ impl Daemon {
         self.clients.clear();
         self.vlans.remove(&mut self.world);
         self.refresh_resolver();
+        self.world.sync();
         self.say_farewell();
     }
 

@@ -366,6 +366,30 @@ fn a_returned_carrier_has_the_address_tried_again() {
     }
 }
 
+/// Where no server confirms it for a while, it is granted by an offer like any other: that proves no more.
+#[test]
+fn after_a_loss_of_carrier_an_address_that_is_offered_again_is_tried_too() {
+    let mut script = Script::bound(1000);
+    script.machine.profile.check = Check::Fast;
+    script.on(Event::LinkDown);
+    script.until(100).on(Event::LinkUp);
+    script.until(112);
+    script.take();
+    script.reply(Answer::Offer(terms(ADDRESS, SERVER, 1000)), SERVER);
+    script.take();
+    script.reply(Answer::Ack(terms(ADDRESS, SERVER, 1000)), SERVER);
+    script.check(&["112 probe 192.0.2.17"]);
+    let taken = ["112 configure 192.0.2.17", "112 announce 192.0.2.17"];
+    script.until(113).check(&taken);
+    // Once it has proved free, a renewal tries it no more.
+    script.until(115);
+    script.take();
+    script.on(Event::Renew);
+    script.take();
+    script.reply(Answer::Ack(terms(ADDRESS, SERVER, 1000)), SERVER);
+    script.check(&["115 configure 192.0.2.17"]);
+}
+
 #[test]
 fn without_a_carrier_a_lease_still_ends() {
     let mut script = Script::bound(1000);
@@ -600,6 +624,9 @@ fn stopping_gives_back_only_if_asked() {
     script.on(Event::Stop(Ending::Keep));
     script.check(&["0 withdraw stopped"]);
     assert_eq!(script.machine.deadline(), None);
+    let mut script = Script::bound(1000);
+    script.on(Event::Stop(Ending::Leave));
+    script.until(2000).check(&[]);
     let mut script = Script::bound(1000);
     script.on(Event::Stop(Ending::Release));
     script.check(&[

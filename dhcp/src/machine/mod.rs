@@ -73,6 +73,8 @@ struct Holding {
     claim: Claim,
     /// Whether the log tells of another host that claims the address; one that goes on is told of once.
     contested: bool,
+    /// Whether the link was another one since the address was tried: someone there may have it.
+    untried: bool,
 }
 
 /// The client of one interface.
@@ -135,6 +137,7 @@ impl Machine {
                     grant: *grant,
                     claim,
                     contested: false,
+                    untried: true,
                 });
             }
         }
@@ -197,7 +200,8 @@ impl Machine {
         let holding = self.holding.as_ref();
         let timers = holding.map(|holding| holding.grant.timers);
         let own = match &self.state {
-            State::NoLink | State::Stopped => None,
+            State::Stopped => return None,
+            State::NoLink => None,
             State::Waiting(until) => Some(*until),
             State::Selecting(exchange) | State::Rebooting { exchange, .. } => Some(exchange.next),
             State::Requesting { follow, .. } => Some(follow.exchange.next),
@@ -259,6 +263,7 @@ impl Machine {
         }
         if let Some(holding) = &mut self.holding {
             holding.claim.rest();
+            holding.untried = true;
         }
         self.state = State::NoLink;
     }
@@ -345,6 +350,10 @@ impl Machine {
     }
 
     fn stop(&mut self, ending: Ending, turn: &mut Turn<'_>) {
+        if ending == Ending::Leave {
+            self.state = State::Stopped;
+            return;
+        }
         if let Some(holding) = self.holding.take() {
             let terms = &holding.grant.terms;
             if ending == Ending::Release && self.state != State::NoLink {

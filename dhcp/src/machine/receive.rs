@@ -143,11 +143,12 @@ impl Machine {
             | State::Stopped => turn.now,
         };
         let grant = Box::new(Grant::new(terms, acquired));
-        let held = self
-            .grant()
-            .is_some_and(|held| held.terms.ipv4.address == grant.terms.ipv4.address);
+        let same = |held: &Holding| held.grant.terms.ipv4.address == grant.terms.ipv4.address;
         // After a loss of carrier another host may have the address (RFC 5227 §2.1).
-        let proven = held && !matches!(self.state, State::Rebooting { .. });
+        let proven = self
+            .holding
+            .as_ref()
+            .is_some_and(|held| same(held) && !held.untried);
         if proven || self.profile.check == Check::Off {
             return self.take(grant, turn);
         }
@@ -190,11 +191,7 @@ impl Machine {
         // After a loss of carrier, switches and neighbours may have forgotten us, so the address is announced anew.
         let contested = same.as_ref().is_some_and(|held| held.contested);
         let claim = match same {
-            Some(held)
-                if !matches!(self.state, State::Rebooting { .. } | State::Probing { .. }) =>
-            {
-                held.claim
-            }
+            Some(held) if !held.untried => held.claim,
             Some(_) | None => Claim::hold(terms.ipv4.address, turn.now),
         };
         self.remembered = Some((terms.ipv4.address, grant.timers.expire));
@@ -205,6 +202,7 @@ impl Machine {
             grant: (*grant).clone(),
             claim,
             contested,
+            untried: false,
         });
         turn.act(Action::Configure(grant.clone()));
         if self.profile.remember {

@@ -73,6 +73,9 @@ impl Machine {
 
     pub(super) fn renew(&mut self, turn: &mut Turn<'_>) {
         self.state = State::Renewing(Exchange::new(turn.now, turn.chance));
+        if let Some(server) = self.grant().map(|grant| grant.terms.server) {
+            turn.log(format!("asking {server} to renew"));
+        }
         self.send_renew(turn);
     }
 

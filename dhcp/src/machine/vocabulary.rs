@@ -62,6 +62,8 @@ pub enum Event {
 pub enum Ending {
     /// Kept for the next run.
     Keep,
+    /// Kept, and left configured until it ends.
+    Leave,
     /// Given back to the server.
     Release,
 }

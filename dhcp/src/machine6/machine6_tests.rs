@@ -350,6 +350,31 @@ fn a_taken_address_is_declined_until_that_is_heard() {
 }
 
 #[test]
+fn a_nudge_renews_or_asks_at_once() {
+    let nudge = |script: &mut Script| {
+        script.log.clear();
+        let actions = script.machine.on_renew(script.now, &mut Least);
+        script.note(actions);
+    };
+    let mut bound = Script::bound();
+    bound.until(100);
+    nudge(&mut bound);
+    bound.check(&["100 Renew"]);
+    bound.reply(Ok(grant(1000)));
+    bound.until(599).check(&["100 changed"]);
+    bound.until(600).check(&["600 Renew"]);
+    let mut informed = Script::new(Advice::Settings);
+    informed.until(0);
+    informed.reply(Err(Refusal::Absent));
+    informed.until(50);
+    nudge(&mut informed);
+    informed.check(&["50 Information"]);
+    let mut idle = Script::new(Advice::None);
+    nudge(&mut idle);
+    idle.until(1000).check(&[]);
+}
+
+#[test]
 fn stopping_releases_if_asked() {
     let mut script = Script::bound();
     let actions = script.machine.on_stop(true, &mut Least);

@@ -242,6 +242,26 @@ impl Machine6 {
         actions
     }
 
+    /// Someone wants an answer now: more time for the address, or what is waited with.
+    pub fn on_renew(&mut self, now: Moment, chance: &mut dyn Chance) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match self.state {
+            State::Bound | State::Renewing(_) => {
+                self.state = State::Renewing(Exchange::new(Pace::RENEW, now, chance));
+                self.send(now, chance, &mut actions);
+            }
+            State::Waiting(_) | State::Informed(_) => self.begin(now, chance, &mut actions),
+            State::Idle
+            | State::Informing(_)
+            | State::Soliciting(_, _)
+            | State::Requesting(_, _)
+            | State::Confirming(_, _)
+            | State::Rebinding(_)
+            | State::Declining(_, _) => {}
+        }
+        actions
+    }
+
     /// The end; the address is given back if asked.
     pub fn on_stop(&mut self, release: bool, chance: &mut dyn Chance) -> Vec<Action> {
         let held = self.held.take();

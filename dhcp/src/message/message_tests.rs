@@ -109,15 +109,22 @@ fn decline_and_release_carry_no_wishes() {
 fn the_broadcast_flag_is_a_choice() {
     let mut identity = identity();
     identity.broadcast = true;
-    let request = Request {
-        kind: Kind::Discover,
-        xid: 1,
-        secs: 0,
-        client: Ipv4Addr::UNSPECIFIED,
-        requested: None,
-        server: None,
-    };
-    assert_eq!(encode(&request, &identity)[10..12], [0x80, 0]);
+    for (kind, flags) in [
+        (Kind::Discover, [0x80, 0]),
+        (Kind::Request, [0x80, 0]),
+        (Kind::Decline, [0, 0]),
+        (Kind::Release, [0, 0]),
+    ] {
+        let request = Request {
+            kind,
+            xid: 1,
+            secs: 0,
+            client: Ipv4Addr::UNSPECIFIED,
+            requested: None,
+            server: None,
+        };
+        assert_eq!(encode(&request, &identity)[10..12], flags, "{kind:?}");
+    }
 }
 
 #[test]

@@ -140,7 +140,13 @@ fn write(
     encoder.write([1, 1, 6, 0])?;
     encoder.write_u32(request.xid)?;
     encoder.write_u16(request.secs)?;
-    encoder.write_u16(if identity.broadcast { 0x8000 } else { 0 })?;
+    // Nothing answers the other two.
+    let is_answered = matches!(request.kind, Kind::Discover | Kind::Request);
+    let flags = match identity.broadcast && is_answered {
+        true => 0x8000,
+        false => 0,
+    };
+    encoder.write_u16(flags)?;
     encoder.write_u32(request.client.into())?;
     encoder.write([0; 12])?;
     encoder.write(identity.mac)?;

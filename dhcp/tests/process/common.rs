@@ -391,17 +391,13 @@ impl Server {
 
     /// The next DHCP message of the client, if one comes within `milliseconds`.
     pub(crate) fn next(&self, milliseconds: u64) -> Option<Seen> {
-        let end = clock() + Duration::from_millis(milliseconds);
-        loop {
-            let mut buffer = [0; 2048];
-            if let Ok(received) = packet::receive(self.ip.as_fd(), &mut buffer) {
-                if let Some(seen) = parse(&buffer[..received.len]) {
-                    return Some(seen);
-                }
-            } else if !wait(&self.ip, end) {
-                return None;
-            }
-        }
+        await_packet(&self.ip, milliseconds, parse)
+    }
+
+    /// The next message of ICMP, an IPv4 packet, if one comes within `milliseconds`.
+    pub(crate) fn next_icmp(&self, milliseconds: u64) -> Option<Vec<u8>> {
+        let icmp = |packet: &[u8]| (packet.get(9) == Some(&1)).then(|| packet.to_vec());
+        await_packet(&self.ip, milliseconds, icmp)
     }
 
     /// The next message, which must be of this kind.
@@ -416,17 +412,8 @@ impl Server {
 
     /// The next ARP packet that `wanted` picks.
     pub(crate) fn next_arp(&self, milliseconds: u64, wanted: impl Fn(&Arp) -> bool) -> Option<Arp> {
-        let end = clock() + Duration::from_millis(milliseconds);
-        loop {
-            let mut buffer = [0; 256];
-            if let Ok(received) = packet::receive(self.arp.as_fd(), &mut buffer) {
-                if let Some(arp) = Arp::decode(&buffer[..received.len]).filter(&wanted) {
-                    return Some(arp);
-                }
-            } else if !wait(&self.arp, end) {
-                return None;
-            }
-        }
+        let arp = |packet: &[u8]| Arp::decode(packet).filter(&wanted);
+        await_packet(&self.arp, milliseconds, arp)
     }
 
     pub(crate) fn send_arp(&self, arp: &Arp) {
@@ -441,30 +428,20 @@ impl Server {
     }
 
     pub(crate) fn send(&self, packet: &[u8]) {
-        packet::send(
-            self.ip.as_fd(),
-            packet,
-            packet::IPV4,
-            self.interface,
-            packet::BROADCAST,
-        )
-        .unwrap();
+        self.send_to(packet, packet::BROADCAST);
+    }
+
+    /// Sends an IPv4 packet to one hardware address.
+    pub(crate) fn send_to(&self, packet: &[u8], mac: [u8; 6]) {
+        packet::send(self.ip.as_fd(), packet, packet::IPV4, self.interface, mac).unwrap();
     }
 
     /// The next question to routers, an IPv6 packet, if one comes within `milliseconds`.
     pub(crate) fn next_solicitation(&self, milliseconds: u64) -> Option<Vec<u8>> {
-        let end = clock() + Duration::from_millis(milliseconds);
-        loop {
-            let mut buffer = [0; 2048];
-            if let Ok(received) = packet::receive(self.ipv6.as_fd(), &mut buffer) {
-                let packet = &buffer[..received.len];
-                if packet.get(6) == Some(&58) && packet.get(40) == Some(&133) {
-                    return Some(packet.to_vec());
-                }
-            } else if !wait(&self.ipv6, end) {
-                return None;
-            }
-        }
+        await_packet(&self.ipv6, milliseconds, |packet| {
+            let asks = packet.get(6) == Some(&58) && packet.get(40) == Some(&133);
+            asks.then(|| packet.to_vec())
+        })
     }
 
     /// Sends an IPv6 packet to all nodes of the link.
@@ -488,6 +465,26 @@ impl Server {
         let request = self.expect(REQUEST, 10);
         self.reply(&request, ACK, options);
         (discover, request)
+    }
+}
+
+/// The next packet from which `parse` makes something.
+fn await_packet<T>(
+    socket: &OwnedFd,
+    milliseconds: u64,
+    parse: impl Fn(&[u8]) -> Option<T>,
+) -> Option<T> {
+    let end = clock() + Duration::from_millis(milliseconds);
+    loop {
+        let mut buffer = [0; 2048];
+        if let Ok(received) = packet::receive(socket.as_fd(), &mut buffer) {
+            let parsed = parse(&buffer[..received.len]);
+            if parsed.is_some() {
+                return parsed;
+            }
+        } else if !wait(socket, end) {
+            return None;
+        }
     }
 }
 
@@ -530,7 +527,12 @@ pub(crate) fn message(to: &Seen, kind: u8, options: &[&[u8]]) -> Vec<u8> {
 
 /// A reply's packet, from port 67 to port 68.
 pub(crate) fn carry(message: &[u8]) -> Vec<u8> {
-    let mut packet = frame::wrap(SERVER, Ipv4Addr::BROADCAST, message);
+    carry_to(Ipv4Addr::BROADCAST, message)
+}
+
+/// The same, to one address.
+pub(crate) fn carry_to(destination: Ipv4Addr, message: &[u8]) -> Vec<u8> {
+    let mut packet = frame::wrap(SERVER, destination, message);
     // Ports swapped, which leaves the checksum as it is.
     packet[20..24].copy_from_slice(&[0, 67, 0, 68]);
     packet

@@ -11,5 +11,6 @@ mod fixed;
 mod flood;
 mod interop;
 mod kea6;
+mod keep;
 mod router;
 mod six;

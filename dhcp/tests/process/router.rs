@@ -112,6 +112,11 @@ fn addresses_from_routers_are_published_beside_a_lease_and_without_one() {
         let text = read();
         text.contains("address=192.0.2.17\n") && text.contains("addresses6=2001:db8:1:")
     });
+    server.send_ipv6(&advertisement(0, &rdnss(0)));
+    let hears = || std::fs::read_to_string(&told).unwrap_or_default();
+    eventually(10, "a hook for the name server's end", || {
+        hears().contains("\ndns dhcp 2001:db8:1:")
+    });
     net.ip("-6 addr flush dev veth0 scope global");
     eventually(5, "the address's end", || !read().contains("addresses6"));
     client.terminate();

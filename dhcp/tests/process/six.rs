@@ -158,6 +158,9 @@ fn an_address_is_asked_for_by_the_book() {
     assert!(!solicit.options.contains_key(&20) && !solicit.options.contains_key(&2));
     assert_eq!(request.options[&2], b"\x00\x02server");
     eventually(5, "the address", || has(&net));
+    client.signal(Signal::SIGHUP);
+    let renew = server.expect(RENEW, 10);
+    server.answer(&renew, REPLY, &[grant(&renew, [0, 0, 300, 600])]);
     let shown = net.ip("-6 addr show dev veth0");
     assert!(shown.contains("valid_lft 600sec") || shown.contains("valid_lft 599sec"));
     // The identifier is kept, and the next run uses it.
