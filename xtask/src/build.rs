@@ -87,17 +87,35 @@ pub(crate) fn programs(
     for program in users.iter().filter(|program| program.path.is_some()) {
         build_elsewhere(workspace, toolchain, architecture, program, folder)?;
     }
-    let output = toolchain.output_folder(workspace, architecture);
+    let folder_of = |name: Option<&str>| match name {
+        None => toolchain.output_folder(workspace, architecture),
+        Some(name) => toolchain.output_folder_for(workspace, architecture, name),
+    };
+    places(&users, folder_of)
+        .into_iter()
+        .map(|(kind, name, path)| describe(kind, name, &path))
+        .collect()
+}
+
+/// Kind, name on the device and file of each program; `folder_of` tells where this workspace's programs lie, and where
+/// the one of the user's that comes from elsewhere and gets this name; pure.
+fn places<'config>(
+    users: &[&'config Program],
+    folder_of: impl Fn(Option<&str>) -> PathBuf,
+) -> Vec<(Kind, &'config str, PathBuf)> {
     let system = SYSTEM
         .iter()
-        .map(|(_, binary)| (Kind::System, *binary, *binary));
-    let user = users
-        .iter()
-        .map(|program| (Kind::User, program.installed_name(), program.binary()));
-    system
-        .chain(user)
-        .map(|(kind, name, binary)| describe(kind, name, &output.join(binary)))
-        .collect()
+        .map(|(_, binary)| (Kind::System, *binary, folder_of(None).join(binary)));
+    let user = users.iter().map(|program| {
+        let name = program.installed_name();
+        let elsewhere = program.path.as_ref().map(|_| name);
+        (
+            Kind::User,
+            name,
+            folder_of(elsewhere).join(program.binary()),
+        )
+    });
+    system.chain(user).collect()
 }
 
 /// Bytes of the system's programs together.
@@ -158,7 +176,8 @@ fn build_elsewhere(
             manifest.display()
         );
     }
-    let mut command = toolchain.cargo_build(workspace, architecture)?;
+    let name = program.installed_name();
+    let mut command = toolchain.cargo_build_for(workspace, architecture, name)?;
     command
         .arg("--manifest-path")
         .arg(&manifest)
@@ -184,4 +203,31 @@ fn describe(kind: Kind, name: &str, path: &Path) -> Result<Built> {
         path: path.to_owned(),
         size: metadata.len(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_from_elsewhere_takes_no_other_s_place() {
+        let program = |text: &str| toml::from_str::<Program>(text).unwrap();
+        let users = [
+            program("package = 'shop'\npath = '../shop'\nbin = 'web'\nname = 'web-shop'\n"),
+            program("package = 'till'\npath = '../till'\nbin = 'web'\nname = 'web-till'\n"),
+            program("package = 'hello'\n"),
+        ];
+        let users: Vec<&Program> = users.iter().collect();
+        let found = places(&users, |name| {
+            name.map_or(PathBuf::from("ours"), |name| Path::new("theirs").join(name))
+        });
+        let path_of = |name: &str| {
+            let of_name = |(_, found, _): &&(Kind, &str, PathBuf)| *found == name;
+            found.iter().find(of_name).unwrap().2.clone()
+        };
+        assert_eq!(path_of("web"), Path::new("ours/web"));
+        assert_eq!(path_of("web-shop"), Path::new("theirs/web-shop/web"));
+        assert_eq!(path_of("web-till"), Path::new("theirs/web-till/web"));
+        assert_eq!(path_of("hello"), Path::new("ours/hello"));
+    }
 }

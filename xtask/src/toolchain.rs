@@ -84,7 +84,7 @@ impl Toolchain {
         }
     }
 
-    /// `cargo build --release` for `architecture`, to be completed with what to build.
+    /// `cargo build --release` for `architecture`, to be completed with what to build of this workspace.
     ///
     /// # Errors
     /// The linker could not be made ready, or `SOURCE_DATE_EPOCH` is not a number.
@@ -92,6 +92,28 @@ impl Toolchain {
         self,
         workspace: &Workspace,
         architecture: Architecture,
+    ) -> Result<Command> {
+        self.cargo_build_into(workspace, architecture, &self.target_folder(workspace))
+    }
+
+    /// The same for the crate that becomes the user's program `name`, wherever it lies.
+    ///
+    /// # Errors
+    /// As [`Self::cargo_build`].
+    pub(crate) fn cargo_build_for(
+        self,
+        workspace: &Workspace,
+        architecture: Architecture,
+        name: &str,
+    ) -> Result<Command> {
+        self.cargo_build_into(workspace, architecture, &self.folder_for(workspace, name))
+    }
+
+    fn cargo_build_into(
+        self,
+        workspace: &Workspace,
+        architecture: Architecture,
+        folder: &Path,
     ) -> Result<Command> {
         let mut command = match self {
             Self::Rustup => rustup_build(workspace, architecture)?,
@@ -110,7 +132,7 @@ impl Toolchain {
                 architecture.triple(),
                 "--target-dir",
             ])
-            .arg(self.target_folder(workspace))
+            .arg(folder)
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\u{1f}"))
             // The build's time, before which no device's clock starts.
             .env("SOURCE_DATE_EPOCH", workspace.source_date()?.to_string())
@@ -135,6 +157,24 @@ impl Toolchain {
         self.target_folder(workspace)
             .join(architecture.triple())
             .join("release")
+    }
+
+    /// Where the program that [`Self::cargo_build_for`] made lies.
+    pub(crate) fn output_folder_for(
+        self,
+        workspace: &Workspace,
+        architecture: Architecture,
+        name: &str,
+    ) -> PathBuf {
+        self.folder_for(workspace, name)
+            .join(architecture.triple())
+            .join("release")
+    }
+
+    /// A folder for each program from elsewhere: its binary may be called as one of ours, or as another program's.
+    fn folder_for(self, workspace: &Workspace, name: &str) -> PathBuf {
+        let folder = format!("{}-programs", self.word());
+        workspace.target().join("device").join(folder).join(name)
     }
 
     /// A folder for each way, since the compilers' intermediate files do not mix.

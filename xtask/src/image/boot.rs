@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn uefi_counts_the_entry_s_attempts() {
+    fn uefi_finds_the_loader_where_it_looks_and_one_entry() {
         let plan = uefi(
             Architecture::Arm64,
             PathBuf::from("x"),

@@ -46,6 +46,11 @@ impl Cache {
         Self::open(workspace.target().join("image/cache").join(board.word()))
     }
 
+    /// Where all of it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder
+    }
+
     /// The folder `key`; `make` fills it if it is not there.
     ///
     /// # Errors

@@ -65,6 +65,9 @@ impl Kernel {
     /// # Errors
     /// What the folder lacks.
     pub(crate) fn from_folder(folder: &Path) -> Result<Self> {
+        // The modules' index is made from links, which would lead elsewhere if they were relative.
+        let folder =
+            &std::path::absolute(folder).with_context(|| format!("find {}", folder.display()))?;
         let image = ["Image", "vmlinuz", "Image.gz", "bzImage"]
             .into_iter()
             .map(|name| folder.join(name))
@@ -239,6 +242,26 @@ fn folder_key(image: &Path, modules: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_named_from_here_is_found_from_anywhere() {
+        let base = std::env::temp_dir().join(format!("xtask-kernel-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&base);
+        fs::create_dir_all(base.join("lib/modules/6.1")).unwrap();
+        let bytes = b"kernel";
+        let (image, volatile) = (
+            base.join("Image"),
+            gokrazy_core::atomic::Durability::Volatile,
+        );
+        gokrazy_core::atomic::replace(&image, bytes, 0o644, volatile).unwrap();
+        let here = std::env::current_dir().unwrap();
+        let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+        let relative = up.join(base.strip_prefix("/").unwrap());
+        let kernel = Kernel::from_folder(&relative).unwrap();
+        assert!(kernel.modules.is_absolute() && kernel.modules.is_dir());
+        assert!(kernel.image.is_absolute());
+        fs::remove_dir_all(base).unwrap();
+    }
 
     #[test]
     fn a_self_unpacking_kernel_gives_its_payload() {

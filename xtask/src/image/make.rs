@@ -41,11 +41,13 @@ pub(crate) fn image(
     let board = arguments.board.or(loaded.config.board).unwrap_or(Board::Pi);
     let output = output_path(workspace, board, arguments.output.as_deref())?;
     write::check(&output)?;
-    setup::ensure(workspace, Purpose::Image)?;
+    let folder = arguments.kernel.as_deref();
+    let own_kernel = folder.map(Kernel::from_folder).transpose()?;
     let password = password::find(workspace, &loaded)?;
+    setup::ensure(workspace, Purpose::Image)?;
     let fetched = packages::ensure(workspace, board, false)?;
-    let kernel = match &arguments.kernel {
-        Some(folder) => Kernel::from_folder(folder)?,
+    let kernel = match own_kernel {
+        Some(kernel) => kernel,
         None => Kernel::packaged(&fetched)?,
     };
     let programs = progress.step("programs", || {
@@ -60,7 +62,6 @@ pub(crate) fn image(
     })?;
     let builder = Builder {
         cache: Cache::of(workspace, board)?,
-        scratch: workspace.target().join("image"),
         time: workspace.source_date()?,
         board,
         loaded: &loaded,
@@ -93,7 +94,6 @@ fn output_path(workspace: &Workspace, board: Board, output: Option<&Path>) -> Re
 
 struct Builder<'build> {
     cache: Cache,
-    scratch: PathBuf,
     time: u64,
     board: Board,
     loaded: &'build Loaded,
@@ -129,7 +129,8 @@ impl Builder<'_> {
             },
             boot: &made.boot,
             root: &made.root,
-            scratch: &self.scratch,
+            // Where what an interrupted run left is swept away one day.
+            scratch: self.cache.path(),
             time: self.time,
         };
         let size = self.progress.step("image", || {

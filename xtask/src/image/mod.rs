@@ -130,6 +130,8 @@ pub(crate) struct Loaded {
 /// The file cannot be read, or what is wrong in it, with its line.
 pub(crate) fn load_config(workspace: &Workspace, path: Option<&Path>) -> Result<Loaded> {
     let path = path.map_or_else(|| workspace.root().join("gokrazy.toml"), Path::to_owned);
+    // cargo runs in the workspace's folder and not in the caller's, where relative paths start.
+    let path = std::path::absolute(&path).with_context(|| format!("find {}", path.display()))?;
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("read configuration {}", path.display()))?;
     let config = Config::parse(&path, &text)?;
