@@ -66,25 +66,43 @@ pub(crate) fn find(workspace: &Workspace, loaded: &Loaded) -> Result<Password> {
     if let Some(found) = places.iter().find(|path| path.exists()) {
         return read(found);
     }
-    let own = workspace.target().join("image/http-password.txt");
-    if !own.exists() {
-        let folder = own.parent().unwrap_or(Path::new("."));
+    own(&workspace.target().join("image"))
+}
+
+/// The password that lies in `folder`, which is drawn if there is none yet.
+///
+/// That it was drawn is noted beside it, as a hash of it: one that somebody puts in its place, however long, may be
+/// guessed, and must not get the cheap hash of a drawn one.
+fn own(folder: &Path) -> Result<Password> {
+    let path = folder.join("http-password.txt");
+    let note = folder.join("http-password.drawn");
+    if !path.exists() {
         fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        atomic::replace(
-            &own,
-            format!("{}\n", draw()?).as_bytes(),
-            0o600,
-            Durability::Synced,
-        )?;
+        let text = draw()?;
+        keep(&note, &note_of(&text))?;
+        keep(&path, &text)?;
     }
-    let password = read(&own)?;
-    // One that somebody put there instead of ours gets no cheaper hash than it deserves.
-    let cost = if password.text.len() == LENGTH {
-        Cost::Random
-    } else {
-        Cost::Chosen
+    let password = read(&path)?;
+    let noted = fs::read_to_string(&note).unwrap_or_default();
+    let cost = match noted.trim() == note_of(&password.text) {
+        true => Cost::Random,
+        false => Cost::Chosen,
     };
     Ok(Password { cost, ..password })
+}
+
+fn note_of(password: &str) -> String {
+    digest::of_bytes(format!("drawn web password\n{password}").as_bytes())
+}
+
+fn keep(path: &Path, line: &str) -> Result<()> {
+    let text = format!("{line}\n");
+    Ok(atomic::replace(
+        path,
+        text.as_bytes(),
+        0o600,
+        Durability::Synced,
+    )?)
 }
 
 fn read(path: &Path) -> Result<Password> {
@@ -136,6 +154,26 @@ fn extend(password: &mut String, random: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_password_that_was_drawn_gets_a_cheap_hash() {
+        let folder = std::env::temp_dir().join(format!("xtask-password-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        let drawn = own(&folder).unwrap();
+        assert_eq!((drawn.text.len(), drawn.cost), (LENGTH, Cost::Random));
+        let again = own(&folder).unwrap();
+        assert_eq!((&again.text, again.cost), (&drawn.text, Cost::Random));
+        let chosen = "twentyletterpassword";
+        assert_eq!(chosen.len(), LENGTH);
+        keep(&drawn.path, chosen).unwrap();
+        let put_there = own(&folder).unwrap();
+        assert_eq!((&*put_there.text, put_there.cost), (chosen, Cost::Chosen));
+        keep(&drawn.path, &drawn.text).unwrap();
+        assert_eq!(own(&folder).unwrap().cost, Cost::Random);
+        fs::remove_file(folder.join("http-password.drawn")).unwrap();
+        assert_eq!(own(&folder).unwrap().cost, Cost::Chosen);
+        fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn unfair_bytes_are_passed_over_and_the_length_kept() {

@@ -1,8 +1,8 @@
 //! The disk that a guest may change: a copy of an image, as long as the card that it is flashed to.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -99,10 +99,6 @@ impl Disk {
 }
 
 /// Copies and returns the length; a disk image is mostly zeros, and those take no room.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a scratch disk is no file that a reader could see half of"
-)]
 fn copy_sparsely(from: &Path, to: &Path) -> Result<u64> {
     let mut source = File::open(from)?;
     // What cannot be read must not cost the disk of the last run, which `--keep` goes on with.
@@ -111,7 +107,14 @@ fn copy_sparsely(from: &Path, to: &Path) -> Result<u64> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder)?;
     }
-    let mut target = File::create(to)?;
+    // As the image itself: it holds the password's hash.
+    let mut target = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(to)?;
+    target.set_permissions(Permissions::from_mode(0o600))?;
     let mut piece = vec![0; PIECE];
     let mut length = 0;
     loop {
@@ -126,5 +129,36 @@ fn copy_sparsely(from: &Path, to: &Path) -> Result<u64> {
             false => target.write_all(read)?,
         }
         length += count as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_as_long_as_its_card_and_nobody_else_s_to_read() {
+        let folder = std::env::temp_dir().join(format!("xtask-disk-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let put = |name: &str, content: &[u8]| {
+            let path = folder.join(name);
+            let volatile = gokrazy_core::atomic::Durability::Volatile;
+            gokrazy_core::atomic::replace(&path, content, 0o644, volatile).unwrap();
+            path
+        };
+        let image = put(
+            "image",
+            &[[7; 10].as_slice(), &[0; PIECE], &[9; 5]].concat(),
+        );
+        // One that was there before is no more open than a new one.
+        let disk = put("disk", b"old");
+        let disk = Disk::flash(&image, &disk, Machine::Virt, 3 * MIB).unwrap();
+        assert_eq!(disk.bytes().unwrap(), 3 * MIB);
+        assert_eq!(disk.read(0, 10).unwrap(), [7; 10]);
+        assert_eq!(disk.read(10 + PIECE as u64, 6).unwrap(), [9, 9, 9, 9, 9, 0]);
+        let mode = fs::metadata(disk.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::remove_dir_all(folder).unwrap();
     }
 }
