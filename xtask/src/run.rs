@@ -1,5 +1,6 @@
 //! `cargo xtask run`: boots an image in an emulated machine, with its page on loopback.
 
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,6 +63,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         .target()
         .join("vm")
         .join(format!("run-{}", word(arguments.machine)));
+    let _claim = claim(&folder)?;
     let (disk, password) = disk(workspace, arguments, &folder.join("disk.img"))?;
     let setting = Setting {
         machine: arguments.machine,
@@ -81,6 +83,28 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     };
     announce(arguments.http, password.as_deref());
     watch(&setting, arguments.http)
+}
+
+/// Keeps `folder` for this run as long as what is returned lives: a second one would overwrite the disk of the first
+/// guest under its feet.
+fn claim(folder: &Path) -> Result<File> {
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    let path = folder.join("lock");
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another `cargo xtask run` has its guest in {}: end that one first, or take another --machine",
+            folder.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("lock {}", path.display()))
+        }
+    }
 }
 
 /// The disk to boot, and the password of its page if it was made just now.

@@ -51,6 +51,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
         "its password opens the page"
     );
     ensure!(run.answer(&stranger)?.status == 401, "others stay outside");
+    a_second_one_leaves_the_first_alone()?;
     run.output
         .wait_for(&format!("== the page is up: open {url} "), LIMIT)?;
     page.post("/reboot", "", REQUEST_LIMIT)?;
@@ -65,6 +66,22 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
     run.output.wait_for("switched off", END_LIMIT)?;
     let left = emulators(&format!("run-{MACHINE}/disk.img"))?;
     ensure!(left.is_empty(), "QEMU is left behind: {}", left.join(", "));
+    Ok(())
+}
+
+/// It would overwrite the disk of the guest that runs.
+fn a_second_one_leaves_the_first_alone() -> Result<()> {
+    let port = free_port()?.to_string();
+    let second = process::ourselves()
+        .args(["run", "--machine", MACHINE, "--offline", "--http", &port])
+        .output()
+        .context("start cargo xtask run once more")?;
+    let said = String::from_utf8_lossy(&second.stderr);
+    ensure!(
+        second.status.code() == Some(1) && said.contains("end that one first"),
+        "a second run ended with {} and said {said}",
+        second.status
+    );
     Ok(())
 }
 
