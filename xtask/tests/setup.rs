@@ -199,6 +199,38 @@ fn ctrl_c_during_an_installation_leaves_nothing_that_forbids_daemons() {
     assert_eq!(fs::read_to_string(archive.folder.join("left")).unwrap(), "");
 }
 
+/// apt-get of a distribution that lacks a package: where it is asked for, nothing is installed.
+const WITHOUT_GDISK: &str = "#!/bin/sh\necho \"apt-get $*\"\n\
+    case \" $* \" in *' gdisk '*) echo 'E: Unable to locate package gdisk'; exit 100;; esac\n";
+
+/// Its apt-cache, asked for the policy of a package.
+const POLICY_WITHOUT_GDISK: &str =
+    "#!/bin/sh\ncase $2 in gdisk) ;; *) echo '  Candidate: 1';; esac\n";
+
+#[test]
+fn a_package_that_the_archives_lack_does_not_keep_others_away() {
+    let archive = Archive::new("lacking");
+    archive.put("bin/apt-get", WITHOUT_GDISK);
+    archive.put("bin/apt-cache", POLICY_WITHOUT_GDISK);
+    for (_, program) in UNPACKED {
+        archive.put(&format!("bin/{program}"), "");
+    }
+    let said = ends(
+        &archive.setup("mount -t tmpfs none /usr/sbin", &[]),
+        1,
+        &["do not have gdisk (for checks of the partition table)"],
+    );
+    let installed: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("apt-get ") && line.contains(" install "))
+        .collect();
+    assert_eq!(installed.len(), 2, "{said}");
+    assert!(
+        installed[1].contains(" dosfstools") && !installed[1].contains("gdisk"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_reader_that_leaves_is_no_panic() {
     for arguments in [["setup", "--check"], ["test", "style"]] {

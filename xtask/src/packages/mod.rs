@@ -185,8 +185,13 @@ fn fetch(folder: &Folder, entry: &Entry, download: impl FnOnce(&Path) -> Result<
         fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
     }
     fs::create_dir_all(folder.0.join("debs")).context("make the folder for packages")?;
-    download(&path)
-        .with_context(|| format!("fetch {}; `cargo xtask setup` tries again", entry.file))
+    download(&path).with_context(|| {
+        format!(
+            "fetch {}; `cargo xtask setup` tries again, and `cargo xtask setup --update` takes newer packages, if the \
+             archives have this one no longer",
+            entry.file
+        )
+    })
 }
 
 /// Unpacks `entries` over each other beside the final place, so that a tree under its own name was a whole one.

@@ -44,13 +44,48 @@ fn by_apt(missing: &[&Need]) -> Result<()> {
         );
     }
     // The lists of a machine that was not used for long name versions that are gone; one without any, nothing.
-    if guarded(&mut apt_install(missing)).is_err() {
-        process::show(Command::new("apt-get").args(["-qq", "update"]))?;
-        guarded(&mut apt_install(missing)).with_context(|| {
-            format!("install packages; by hand it is: {}", command_line(missing))
-        })?;
+    if guarded(&mut apt_install(missing)).is_ok() {
+        return Ok(());
+    }
+    process::show(Command::new("apt-get").args(["-qq", "update"]))?;
+    let (there, lacking): (Vec<&Need>, Vec<&Need>) = missing
+        .iter()
+        .partition(|need| is_in_archives(need.package));
+    // Where there is nothing at all, no archive was reached, and apt says why.
+    let wanted = if there.is_empty() { missing } else { &there };
+    guarded(&mut apt_install(wanted))
+        .with_context(|| format!("install packages; by hand it is: {}", command_line(wanted)))?;
+    if !lacking.is_empty() {
+        bail!("{}", not_to_be_had(&lacking));
     }
     Ok(())
+}
+
+/// Not every distribution has all packages (Ubuntu's Chromium is none of apt's), and one that is not there would keep
+/// apt from installing the others.
+fn is_in_archives(package: &str) -> bool {
+    let mut command = Command::new("apt-cache");
+    command.args(["policy", package]).env("LC_ALL", "C");
+    process::capture(&mut command)
+        .is_ok_and(|said| has_candidate(&String::from_utf8_lossy(&said.stdout)))
+}
+
+/// Whether `apt-cache policy` (apt-cache(8)) names a version that could be installed; pure.
+fn has_candidate(said: &str) -> bool {
+    let candidate = said
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "));
+    candidate.is_some_and(|version| version != "(none)")
+}
+
+fn not_to_be_had(lacking: &[&Need]) -> String {
+    let each = lacking
+        .iter()
+        .map(|need| format!("{} (for {})", need.package, need.why));
+    format!(
+        "the package archives of this machine do not have {}: get what is missing in another way, and try again",
+        each.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// Ctrl-C ends the installation, and then us, before the next step.
@@ -86,4 +121,20 @@ fn apt_install(missing: &[&Need]) -> Command {
 
 fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_without_a_candidate_is_not_in_the_archives() {
+        let said = |candidate: &str| {
+            format!("x:\n  Installed: (none)\n  Candidate: {candidate}\n  Version table:\n")
+        };
+        assert!(has_candidate(&said("1:2.3-4")));
+        assert!(!has_candidate(&said("(none)")));
+        // Nobody knows the name.
+        assert!(!has_candidate(""));
+    }
 }
