@@ -40,6 +40,7 @@
         if (fresh) settle(old, fresh);
       }
       say("live", false);
+      follow();
     } catch {
       say("no answer", true);
     }
@@ -53,8 +54,11 @@
     if (!log) return;
     if (document.hidden) { source?.close(); source = null; return; }
     if (source) return;
-    log.replaceChildren();
-    source = new EventSource(here(log.dataset.follow));
+    const stream = new EventSource(here(log.dataset.follow));
+    source = stream;
+    stream.onopen = () => log.replaceChildren();
+    // The browser would give up for good on some errors; the next refresh that succeeds follows anew.
+    stream.onerror = () => { stream.close(); if (source === stream) source = null; };
     const add = (stream) => (event) => {
       const end = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
       const line = document.createElement("span");
@@ -64,8 +68,8 @@
       while (log.childElementCount > 1000) log.firstElementChild.remove();
       if (end) log.scrollTop = log.scrollHeight;
     };
-    source.addEventListener("stdout", add("stdout"));
-    source.addEventListener("stderr", add("stderr"));
+    stream.addEventListener("stdout", add("stdout"));
+    stream.addEventListener("stderr", add("stderr"));
   };
 
   // After a reboot was asked for: back to the overview once the device answers again after it was gone.

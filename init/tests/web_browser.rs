@@ -309,6 +309,23 @@ fn after_a_reboot_the_page_returns_by_itself() {
 }
 
 #[test]
+fn output_goes_on_after_a_reboot() {
+    let machine = Machine::new("output");
+    machine.log("hello", 1, &["of the first boot"; 100]);
+    let web = Web::start(&machine);
+    let address = web.address;
+    let browser = Browser::start(false);
+    browser.go(&url(address, "/status?path=hello"));
+    browser.shows("of the first boot");
+    drop(web);
+    browser.shows("no answer");
+    // A log in memory begins anew; it is shorter than where the page has got to.
+    machine.log("hello", 1, &["of the second boot"]);
+    let _web = Web::with(&machine, &["--listen", &address.to_string()]);
+    browser.shows("of the second boot");
+}
+
+#[test]
 fn pages_of_other_sites_reach_nothing() {
     let machine = Machine::new("evil");
     let init = FakeInit::start(&machine);

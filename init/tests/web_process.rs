@@ -261,6 +261,41 @@ fn garbage_is_answered_or_cut_off_and_never_fatal() {
     assert_eq!(web.get("/").status, 200);
 }
 
+#[test]
+fn a_request_that_does_not_name_its_host_once_is_refused() {
+    let machine = Machine::new("host");
+    let web = Web::start(&machine);
+    let auth = basic("gokrazy", PASSWORD);
+    for (version, hosts, status) in [
+        ("1.1", "Host: device\r\n", "200"),
+        ("1.1", "", "400"),
+        ("1.1", "Host: device\r\nHost: evil.example\r\n", "400"),
+        ("1.0", "", "200"),
+        ("1.0", "Host: device\r\nHost: device\r\n", "400"),
+    ] {
+        let mut stream = web.connect();
+        let head = format!(
+            "GET / HTTP/{version}\r\n{hosts}Connection: close\r\nAuthorization: {auth}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let answer = read_until(&mut stream, "\r\n");
+        let want = format!("HTTP/{version} {status} ");
+        assert!(answer.starts_with(&want), "{version} {hosts:?}: {answer}");
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_ends_nothing() {
+    let machine = Machine::new("unheard");
+    let mut web = Web::start(&machine);
+    web.stop_listening_to_its_log();
+    for content in ["", "garbage", "", "garbage"] {
+        machine.write("password", content);
+        assert_eq!(web.get("/").status, 401);
+    }
+    assert!(web.is_alive());
+}
+
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -338,6 +373,17 @@ fn a_stale_socket_is_replaced_and_a_served_one_is_not() {
     second.wait_for_line("http.sock: Address already in use");
     assert_eq!(second.get("/").status, 200);
     drop(first);
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let machine = Machine::new("no-socket");
+    machine.write("http.sock", "somebody's");
+    let web = Web::start(&machine);
+    web.wait_for_line("http.sock: Address already in use");
+    assert_eq!(web.get("/").status, 200);
+    let content = fs::read_to_string(machine.folder.join("http.sock"));
+    assert_eq!(content.unwrap(), "somebody's");
 }
 
 /// Reads until `text` has come.

@@ -125,7 +125,9 @@ fn no_path_is_open_without_the_password() {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let answer = fixture.send(tcp(), request);
         assert_eq!(answer.status, 401, "{path}");
-        assert_eq!(answer.header("www-authenticate"), "Basic realm=\"gokrazy\"");
+        // The charset makes browsers send passwords as this crate reads them (RFC 7617 §2.1).
+        let challenge = r#"Basic realm="gokrazy", charset="UTF-8""#;
+        assert_eq!(answer.header("www-authenticate"), challenge);
     }
     for value in [
         basic("gokrazy", "wrong"),
@@ -168,6 +170,7 @@ fn every_answer_tells_browsers_what_they_may_do() {
         );
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
         assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin");
         // `no-referrer` would have browsers hide the origin of our own forms.
         assert_eq!(answer.header("referrer-policy"), "same-origin");
     }
@@ -623,22 +626,7 @@ fn logs_are_downloaded_whole_or_in_part() {
     assert_eq!(get("/api/v1/services/hello/log?lines=1"), last);
     assert_eq!(get("/api/v1/services/hello/log").lines().count(), 3);
     assert_eq!(get("/api/v1/services/kernel/log").lines().count(), 1);
-    let events = [
-        ("accept", "text/event-stream"),
-        ("last-event-id", "1-999999"),
-    ];
-    let resumed = fixture.ask(
-        "GET",
-        "/log?path=hello&stream=stdout&follow=no",
-        &events,
-        "",
-    );
-    assert_eq!(resumed.header("content-type"), "text/event-stream");
-    assert!(
-        resumed.body.ends_with("data: two\n\n") && !resumed.body.contains("one"),
-        "{}",
-        resumed.body
-    );
+    logs_go_on_behind_an_event(&fixture);
     for (path, status) in [
         ("/log?path=hello", 404),
         ("/log?path=hello&stream=stdlog", 404),
@@ -652,6 +640,27 @@ fn logs_are_downloaded_whole_or_in_part() {
         assert_eq!(fixture.status("GET", path), status, "{path}");
     }
     assert!(get("/").contains("two"));
+}
+
+fn logs_go_on_behind_an_event(fixture: &Fixture) {
+    let events = |last: &str| {
+        let path = "/log?path=hello&stream=stdout&follow=no";
+        let headers = [("accept", "text/event-stream"), ("last-event-id", last)];
+        let answer = fixture.ask("GET", path, &headers, "");
+        assert_eq!(answer.header("content-type"), "text/event-stream");
+        answer.body
+    };
+    let whole = events("");
+    assert!(whole.contains("data: one\n\n") && whole.ends_with("data: two\n\n"));
+    let first = whole.lines().find_map(|line| line.strip_prefix("id: "));
+    let first = first.unwrap();
+    let resumed = events(first);
+    assert!(resumed.ends_with("data: two\n\n") && !resumed.contains("data: one"));
+    // Of another boot, whose log is gone, and of no boot at all.
+    let place = first.rsplit_once('-').unwrap().0;
+    for other in [&format!("{place}-00000000"), place, "garbage"] {
+        assert_eq!(events(other), whole, "{other}");
+    }
 }
 
 #[test]

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gokrazy_core::exit;
-use gokrazy_init::web::{self, config::Args};
+use gokrazy_init::web::{self, config::Args, report::report};
 
 fn main() -> ExitCode {
     match web::run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("web: {error:#}");
+            report(format_args!("{error:#}"));
             ExitCode::from(exit::FAILURE)
         }
     }

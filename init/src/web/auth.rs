@@ -65,9 +65,7 @@ async fn admit(app: &Arc<App>, peer: Peer, headers: &HeaderMap) -> Result<(), Re
     let source = match peer {
         // Root may do anything here anyway, and so may whoever runs web.
         Peer::Unix(uid) if uid == 0 || uid == app.uid => return Ok(()),
-        // Other users cannot connect, by the socket's mode; were it changed, they guess as if over loopback.
-        Peer::Unix(_) => Source::from(std::net::IpAddr::from([127, 0, 0, 1])),
-        Peer::Tcp(address) => Source::from(address.ip()),
+        Peer::Unix(_) | Peer::Tcp(_) => peer.source(),
     };
     let credentials = credentials(headers).ok_or(Refusal::Unauthorized)?;
     let recall = || match app.door.store.recall(&credentials) {

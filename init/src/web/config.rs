@@ -123,7 +123,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         None => host,
     };
     with_zone(host, port)
-        .ok_or_else(|| format!("`{host}` is not an address of this machine's kind"))
+        .ok_or_else(|| format!("`{host}` is not an IP address, or names no interface behind `%`"))
 }
 
 /// The socket address of `host`, whose zone, if it has one, names an interface (`fe80::1%eth0`, RFC 4007 §11).

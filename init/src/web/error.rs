@@ -109,9 +109,10 @@ impl IntoResponse for Refusal {
         let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
         let mut response = (status, plain, format!("{}\n", self.text())).into_response();
         let extra = match self {
-            Self::Unauthorized | Self::NoPassword => {
-                Some((header::WWW_AUTHENTICATE, r#"Basic realm="gokrazy""#))
-            }
+            Self::Unauthorized | Self::NoPassword => Some((
+                header::WWW_AUTHENTICATE,
+                r#"Basic realm="gokrazy", charset="UTF-8""#,
+            )),
             Self::TooManyAttempts => Some((header::RETRY_AFTER, "2")),
             _ => None,
         };

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use super::config::Listen;
 use super::listen::{change, wanted};
 use super::peer::Peer;
+use super::report::report;
 use super::serve::Server;
 use super::watch::FileWatch;
 
@@ -76,7 +78,10 @@ fn read(path: &Path) -> Option<Addresses> {
     match Addresses::parse(&text) {
         Ok(addresses) => Some(addresses),
         Err(error) => {
-            eprintln!("web: {}: {error}; serving loopback only", path.display());
+            report(format_args!(
+                "{}: {error}; serving loopback only",
+                path.display()
+            ));
             None
         }
     }
@@ -97,7 +102,7 @@ impl Held {
         for address in change.close {
             if let Some(task) = self.listeners.remove(&address) {
                 task.abort();
-                eprintln!("web: no longer listening on {address}");
+                report(format_args!("no longer listening on {address}"));
             }
         }
         self.failing.retain(|address| wanted.contains(address));
@@ -119,7 +124,7 @@ impl Held {
                 self.listeners.insert(address, start(server, listener));
             }
             Err(error) if !self.failing.contains(&address) => {
-                eprintln!("web: listen on {address}: {error}; trying again");
+                report(format_args!("listen on {address}: {error}; trying again"));
                 self.failing.push(address);
                 // A new failure is looked after soon, however patient we are with older ones.
                 self.pause = None;
@@ -142,7 +147,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 fn start(server: &Arc<Server>, listener: TcpListener) -> JoinHandle<()> {
     // With port 0 the kernel chose, and whoever started us wants to know.
     if let Ok(address) = listener.local_addr() {
-        eprintln!("web: listening on {address}");
+        report(format_args!("listening on {address}"));
     }
     let server = server.clone();
     tokio::spawn(async move {
@@ -174,7 +179,7 @@ fn prepare(stream: &TcpStream) {
 /// The path cannot be bound, or another process serves it.
 pub async fn run_unix(server: Arc<Server>, path: &Path) -> anyhow::Result<()> {
     let listener = bind_unix(path).with_context(|| format!("listen on {}", path.display()))?;
-    eprintln!("web: listening on {}", path.display());
+    report(format_args!("listening on {}", path.display()));
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -185,6 +190,10 @@ pub async fn run_unix(server: Arc<Server>, path: &Path) -> anyhow::Result<()> {
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
@@ -198,7 +207,10 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match bind() {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             match StdUnixStream::connect(path) {
-                Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
+                // Any other file refuses connections too.
+                Err(refused)
+                    if refused.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) =>
+                {
                     std::fs::remove_file(path)?;
                     bind()
                 }

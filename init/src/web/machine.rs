@@ -96,6 +96,12 @@ impl Kernel {
         Duration::try_from_secs_f64(seconds).ok()
     }
 
+    /// What tells this boot from others (`sys/kernel/random/boot_id`, random(4)).
+    pub fn boot_id(&self) -> Option<String> {
+        let text = small_text(&self.proc.join("sys/kernel/random/boot_id")).ok()?;
+        Some(text.trim().to_owned())
+    }
+
     /// Load over 1, 5 and 15 minutes (`loadavg`, proc(5)).
     pub fn load(&self) -> Option<String> {
         let text = small_text(&self.proc.join("loadavg")).ok()?;

@@ -14,6 +14,7 @@
 //! | [`router`], [`params`], [`error`] | routes, what requests carry, refusals |
 //! | [`machine`], [`snapshot`], [`logs`] | what the machine says of itself, and its services print |
 //! | [`pages`], [`assets`], [`gokrazy`], [`api`], [`metrics`] | how it looks: for people, gokrazy's clients, programs, and metrics |
+//! | [`report`] | lines of our own log |
 //! | [`services`], [`power`], [`divert`], [`temporary`], [`update`], [`control`] | what is changed, and how init is asked for it |
 
 pub mod api;
@@ -37,6 +38,7 @@ pub mod params;
 pub mod password;
 pub mod peer;
 pub mod power;
+pub mod report;
 pub mod router;
 pub mod serve;
 pub mod services;
@@ -61,6 +63,7 @@ use config::Config;
 use ending::Ending;
 use error::Refusal;
 use password::{KEY_LENGTH, Store};
+use report::report;
 use serve::Server;
 use snapshot::{Snapshot, Sources};
 use tokens::Numbers;
@@ -141,7 +144,7 @@ impl App {
         let answer = tokio::task::spawn_blocking(move || control::ask(&path, &request)).await;
         match answer {
             Ok(Ok(Reply::Done)) => {
-                eprintln!("web: asked init: {what}");
+                report(format_args!("asked init: {what}"));
                 Ok(())
             }
             Ok(Ok(Reply::Refused(refusal))) => Err(Refusal::Init(refusal)),
@@ -158,7 +161,7 @@ impl App {
 pub fn run(args: config::Args) -> anyhow::Result<()> {
     let (config, complaint) = Config::new(args);
     if let Some(line) = complaint {
-        eprintln!("web: {line}");
+        report(line);
     }
     let mut key = [0; KEY_LENGTH];
     #[expect(
@@ -198,7 +201,7 @@ async fn serve_all(app: Arc<App>, server: Arc<Server>) -> anyhow::Result<()> {
     let local = async {
         // A device whose socket cannot be bound is still managed over the network.
         if let Ok(Err(error)) = unix.await {
-            eprintln!("web: {error:#}");
+            report(format_args!("{error:#}"));
         }
     };
     let watch_local = tokio::spawn(local);

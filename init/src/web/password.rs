@@ -17,6 +17,8 @@ use blake2::digest::{KeyInit, Mac};
 use subtle::ConstantTimeEq;
 use web_password::StoredPassword;
 
+use super::report::report;
+
 /// Bytes of the key under which credentials are remembered.
 pub const KEY_LENGTH: usize = 32;
 
@@ -140,14 +142,14 @@ impl Store {
         held.known = None;
         held.stored = match read(&self.path) {
             Ok(stored) => {
-                eprintln!("web: password read from {}", self.path.display());
+                report(format_args!("password read from {}", self.path.display()));
                 Some(Arc::new(stored))
             }
             Err(error) => {
-                eprintln!(
-                    "web: no password, so nobody gets in over TCP: {}: {error}",
+                report(format_args!(
+                    "no password, so nobody gets in over TCP: {}: {error}",
                     self.path.display()
-                );
+                ));
                 None
             }
         };

@@ -1,8 +1,10 @@
 //! Who is at the other end of a connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+use super::throttle::Source;
 
 /// The other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +13,17 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// A process on this machine, by the user id that the kernel vouches for (`SO_PEERCRED`, unix(7)).
     Unix(u32),
+}
+
+impl Peer {
+    /// Whose guesses and connections are counted together.
+    pub fn source(&self) -> Source {
+        match self {
+            // Other users than root cannot connect, by the socket's mode; were it changed, it is as over loopback.
+            Self::Unix(_) => Source::from(IpAddr::from(Ipv4Addr::LOCALHOST)),
+            Self::Tcp(address) => Source::from(address.ip()),
+        }
+    }
 }
 
 /// One connection; requests carry it as an extension.

@@ -81,11 +81,11 @@ async fn same_origin(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// What a browser may do with our pages: load our own files, and be framed by nobody.
+/// What a browser may do with our pages: load our own files, and be framed by nobody, nor be shown to other sites.
 ///
 /// The referrer policy must not be `no-referrer`: browsers then hide the origin of our own forms (Fetch standard,
 /// "append a request `Origin` header").
-const HARDENING: [(HeaderName, HeaderValue); 5] = [
+const HARDENING: [(HeaderName, HeaderValue); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(
@@ -103,6 +103,10 @@ const HARDENING: [(HeaderName, HeaderValue); 5] = [
         HeaderValue::from_static("same-origin"),
     ),
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
 ];
 
 async fn harden(request: Request, next: Next) -> Response {

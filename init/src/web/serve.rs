@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, Version, header};
+use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service as _;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use super::App;
 use super::connections::Connections;
 use super::ending;
+use super::error::Refusal;
 use super::peer::{Connection, Peer};
 
 /// A request's head must be complete so long after the connection fell idle; it also ends idle connections.
@@ -77,7 +79,14 @@ impl Server {
         let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(connection.clone());
             self.app.counters.requests.fetch_add(1, Ordering::Relaxed);
-            TowerToHyperService::new(self.router.clone()).call(request.map(Body::new))
+            let router = TowerToHyperService::new(self.router.clone());
+            async move {
+                if !names_its_host(&request) {
+                    let why = "a request names its host, once: one `Host` field is wanted";
+                    return Ok(Refusal::BadRequest(why.to_owned()).into_response());
+                }
+                router.call(request.map(Body::new)).await
+            }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -98,6 +107,13 @@ impl Server {
     pub async fn drain(&self) {
         let _ = tokio::time::timeout(ending::LIMIT, self.connections.none()).await;
     }
+}
+
+/// Whether the host is named as often as RFC 9112 §3.2 wants it: what judges a request by one field, as [`super::origin`]
+/// does, must not be shown another than who stands in front of us.
+fn names_its_host<T>(request: &Request<T>) -> bool {
+    let fields = request.headers().get_all(header::HOST).iter().count();
+    fields == 1 || fields == 0 && request.version() != Version::HTTP_11
 }
 
 /// Takes a connection off the table however its task ends.

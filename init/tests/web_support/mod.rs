@@ -211,7 +211,9 @@ impl Web {
         thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 eprintln!("{line}");
-                let _ = sender.send(line);
+                if sender.send(line).is_err() {
+                    return;
+                }
             }
         });
         let address = ([0, 0, 0, 0], 0).into();
@@ -237,6 +239,11 @@ impl Web {
                 Err(_) => panic!("web never said `{text}`"),
             }
         }
+    }
+
+    /// Closes our end of its standard error with the next line.
+    pub(crate) fn stop_listening_to_its_log(&mut self) {
+        self.log = mpsc::channel().1;
     }
 
     /// Its process id.

@@ -24,15 +24,18 @@ const MAX_LINE: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Writer {
     style: Style,
+    /// What tells this boot's events from others'.
+    boot: String,
     /// Beginnings of lines that go on in the next record: of standard output, and of the others.
     open: [Vec<u8>; 2],
 }
 
 impl Writer {
-    /// A writer in this style.
-    pub fn new(style: Style) -> Self {
+    /// A writer in this style; a log that lives in memory begins anew at each boot, so events' ids name the boot.
+    pub fn new(style: Style, boot: String) -> Self {
         Self {
             style,
+            boot,
             open: [Vec::new(), Vec::new()],
         }
     }
@@ -74,7 +77,7 @@ impl Writer {
         if self.style == Style::NamedEvents {
             out.extend_from_slice(format!("event: {name}\n").as_bytes());
         }
-        out.extend_from_slice(format!("id: {next}\ndata: {text}\n\n").as_bytes());
+        out.extend_from_slice(format!("id: {next}-{}\ndata: {text}\n\n", self.boot).as_bytes());
         open.clear();
     }
 }
@@ -87,7 +90,7 @@ mod tests {
 
     #[track_caller]
     fn check(style: Style, records: &[&str], expected: &str) {
-        let mut writer = Writer::new(style);
+        let mut writer = Writer::new(style, "boot".to_owned());
         let mut out = Vec::new();
         for record in records {
             let line = format!("{TIMES} {record}");
@@ -108,8 +111,9 @@ mod tests {
 
     #[test]
     fn events_name_their_stream_if_there_are_two() {
-        check(Style::Events, &["out 6 a"], "id: 0-0\ndata: a\n\n");
-        let both = "event: stdout\nid: 0-0\ndata: a\n\nevent: stderr\nid: 0-0\ndata: b\n\n";
+        check(Style::Events, &["out 6 a"], "id: 0-0-boot\ndata: a\n\n");
+        let both =
+            "event: stdout\nid: 0-0-boot\ndata: a\n\nevent: stderr\nid: 0-0-boot\ndata: b\n\n";
         check(Style::NamedEvents, &["out 6 a", "err 6 b"], both);
     }
 
@@ -118,21 +122,22 @@ mod tests {
         check(
             Style::Events,
             &["out 6 a\revent: evil\r"],
-            "id: 0-0\ndata: a\u{240d}event: evil\n\n",
+            "id: 0-0-boot\ndata: a\u{240d}event: evil\n\n",
         );
     }
 
     #[test]
     fn parts_of_a_long_line_come_together_even_if_streams_alternate() {
         let records = ["out+ 6 a", "err 6 x", "out 6 b"];
-        let expected = "event: stderr\nid: 0-0\ndata: x\n\nevent: stdout\nid: 0-0\ndata: ab\n\n";
+        let expected =
+            "event: stderr\nid: 0-0-boot\ndata: x\n\nevent: stdout\nid: 0-0-boot\ndata: ab\n\n";
         check(Style::NamedEvents, &records, expected);
     }
 
     #[test]
     fn garbage_is_passed_over() {
         let mut out = Vec::new();
-        Writer::new(Style::Records).put(b"\xff\xfe garbage", Place::START, &mut out);
+        Writer::new(Style::Records, String::new()).put(b"\xff\xfe garbage", Place::START, &mut out);
         assert_eq!(out, b"");
     }
 }

@@ -62,7 +62,7 @@ pub(super) async fn log(
     };
     let folder = folder(&app, params.required("path")?)?;
     let place = match headers.get("last-event-id").and_then(|id| id.to_str().ok()) {
-        Some(id) if events => Place::parse(id),
+        Some(id) if events => place_of(id, &boot(&app)),
         Some(_) | None => None,
     };
     let replay = if wanted == Wanted::All {
@@ -95,6 +95,21 @@ pub(super) async fn download(
     };
     let follow = params.get("follow").is_some() && !is_no(&params, "follow");
     stream(&app, reader, Style::Records, follow)
+}
+
+/// Names this boot in the ids of events.
+fn boot(app: &App) -> String {
+    let id = app.sources.kernel.boot_id().unwrap_or_default();
+    id.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(8)
+        .collect()
+}
+
+/// The place behind the event of this id, if it is one of this boot.
+fn place_of(id: &str, boot: &str) -> Option<Place> {
+    let (place, of_boot) = id.rsplit_once('-')?;
+    Place::parse(place).filter(|_| of_boot == boot)
 }
 
 fn is_no(params: &Params, name: &str) -> bool {
@@ -137,7 +152,7 @@ fn stream(app: &Arc<App>, reader: Reader, style: Style, follow: bool) -> Result<
     };
     let body = Follow {
         reader: if follow { reader } else { reader.to_here() },
-        writer: Writer::new(style),
+        writer: Writer::new(style, boot(app)),
         live,
     };
     body.arm();
