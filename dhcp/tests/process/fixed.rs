@@ -144,3 +144,16 @@ fn once_goes_on_with_settings_that_hold_no_address() {
     assert_eq!(client.exit(10), Some(0));
     assert!(net.has("192.0.2.17"));
 }
+
+/// The kernel makes a network's route, by which the router is reached, once the interface is up.
+#[test]
+fn an_interface_that_is_down_at_the_start_brings_no_complaint() {
+    let net = Net::new();
+    let folder = settings(&net, "address=192.0.2.5/24\ngateway=192.0.2.1\n");
+    net.ip("link set veth0 down");
+    let client = net.client(&["--config-dir", &folder]);
+    eventually(10, "all of it", || {
+        net.has("192.0.2.5/24") && net.ip("route show").contains("default via 192.0.2.1")
+    });
+    assert!(!client.log().contains("add "), "{}", client.log());
+}

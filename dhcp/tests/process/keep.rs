@@ -222,3 +222,20 @@ fn a_reply_by_unicast_is_not_refused_by_the_kernel() {
     eventually(5, "the renewal", renewed);
     assert_eq!(server.next_icmp(300), None);
 }
+
+#[test]
+fn who_hides_keeps_nothing_under_another_name_either() {
+    let net = Net::new();
+    let server = net.server();
+    let client = net.client(&["--anonymous", OFF[0], OFF[1]]);
+    server.serve(&[&lease(3600)]);
+    eventually(5, "the lease", || net.published("net/veth0").is_some());
+    net.ip("link set veth0 down");
+    net.ip("link set veth0 name lan0");
+    eventually(5, "the new name", || {
+        client.log().contains("is now called lan0")
+    });
+    eventually(5, "the file's end", || net.published("net/veth0").is_none());
+    let kept = std::fs::read_dir(net.folder.join("state")).unwrap();
+    assert_eq!(kept.count(), 0, "something is kept");
+}
