@@ -1,11 +1,13 @@
 //! `cargo xtask run`: boots an image in an emulated machine, with its page on loopback.
 
 use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use gokrazy_core::layout::SECTOR_BYTES;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -15,6 +17,7 @@ use crate::out::{Unread, say};
 use crate::setup::{self, Purpose};
 use crate::vm::console::Echo;
 use crate::vm::disk::Disk;
+use crate::vm::fat::BootPartition;
 use crate::vm::guest::{self, Ending, Guest, Setting};
 use crate::vm::http::Page;
 use crate::vm::qemu::{Card, Machine, Net, Reach};
@@ -124,11 +127,33 @@ fn disk(
     }
     let flash = |image: &Path| Disk::flash(image, file, arguments.machine, CARD);
     match &arguments.image {
-        Some(image) => Ok((flash(image)?, None)),
+        Some(image) => {
+            check_image(image, arguments.machine)?;
+            Ok((flash(image)?, None))
+        }
         None => {
             let built = image::build(workspace, &image_arguments(arguments.machine))?;
             Ok((flash(&built.path)?, Some(built.password)))
         }
+    }
+}
+
+/// Refuses what is no image for `machine`, before it takes the place of the last run's disk.
+fn check_image(image: &Path, machine: Machine) -> Result<()> {
+    let name = image.display();
+    let mut sector = [0; SECTOR_BYTES as usize];
+    let read = File::open(image).and_then(|mut file| file.read_exact(&mut sector));
+    match read {
+        // The mark at the end of each MBR.
+        Ok(()) if sector.ends_with(&[0x55, 0xaa]) => {}
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => {
+            return Err(error).with_context(|| format!("read image {name}"));
+        }
+        Ok(()) | Err(_) => bail!("{name} is no image: it has no partition table"),
+    }
+    match machine {
+        Machine::Raspi3b => BootPartition::open(image).map(drop),
+        Machine::Virt | Machine::Pc => Ok(()),
     }
 }
 
@@ -253,5 +278,39 @@ fn watch_once(guest: &mut Guest, interrupts: &SignalFd, port: u16) -> Result<See
         if let Some(ending) = ending {
             return Ok(Seen::Ended(ending));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_image_is_told_before_anything_is_overwritten() {
+        let folder = std::env::temp_dir().join(format!("xtask-run-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let check = |content: Option<&[u8]>, machine: Machine| {
+            let path = folder.join("image");
+            if let Some(bytes) = content {
+                let volatile = gokrazy_core::atomic::Durability::Volatile;
+                gokrazy_core::atomic::replace(&path, bytes, 0o600, volatile).unwrap();
+            }
+            check_image(&path, machine).map_err(|error| format!("{error:#}"))
+        };
+        let refused = |content: Option<&[u8]>, machine: Machine, word: &str| {
+            let error = check(content, machine).unwrap_err();
+            assert!(error.contains(word) && error.contains("/image"), "{error}");
+        };
+        let mut marked = [0; 1024];
+        marked[510..512].copy_from_slice(&[0x55, 0xaa]);
+        refused(None, Machine::Virt, "No such file");
+        refused(Some(b""), Machine::Virt, "no partition table");
+        refused(Some(&[7; 1024]), Machine::Virt, "no partition table");
+        refused(Some(&marked), Machine::Raspi3b, "no FAT partition");
+        check(Some(&marked), Machine::Virt).unwrap();
+        let error = check_image(&folder, Machine::Virt).unwrap_err();
+        assert!(format!("{error:#}").contains("directory"));
+        fs::remove_dir_all(folder).unwrap();
     }
 }
