@@ -285,6 +285,30 @@ fn a_request_that_does_not_name_its_host_once_is_refused() {
 }
 
 #[test]
+fn a_body_says_what_is_wrong_with_it() {
+    let machine = Machine::new("framing");
+    let web = Web::start(&machine);
+    let auth = basic("gokrazy", PASSWORD);
+    let long = "a".repeat(70_000);
+    for (body, status) in [
+        ("9\r\npath=none\r\n0\r\n\r\n", 404),
+        ("no number\r\npath=none\r\n0\r\n\r\n", 400),
+        (&*format!("11170\r\n{long}\r\n0\r\n\r\n"), 413),
+    ] {
+        let mut stream = web.connect();
+        let head = format!(
+            "POST /stop HTTP/1.1\r\nHost: device\r\nAuthorization: {auth}\r\nTransfer-Encoding: chunked\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\n{body}"
+        );
+        let _ = stream.write_all(head.as_bytes());
+        let answer = read_until(&mut stream, "\r\n");
+        let want = format!("HTTP/1.1 {status} ");
+        let begin = body.get(..9);
+        assert!(answer.starts_with(&want), "{begin:?}: {answer}");
+    }
+}
+
+#[test]
 fn a_log_that_nobody_reads_ends_nothing() {
     let machine = Machine::new("unheard");
     let mut web = Web::start(&machine);

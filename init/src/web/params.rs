@@ -1,10 +1,12 @@
 //! Parameters of a request, from its query and from a form in its body, as gokrazy's clients send either.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
+use http_body_util::LengthLimitError;
 
 use super::error::Refusal;
 
@@ -59,13 +61,22 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 /// The whole of a small body.
 ///
 /// # Errors
-/// It is too long, or does not come in time.
+/// It is too long, is cut short or framed wrongly, or does not come in time.
 pub async fn body(body: Body) -> Result<Vec<u8>, Refusal> {
     match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(bytes)) => Ok(bytes.into()),
-        Ok(Err(_)) => Err(Refusal::TooLarge(MAX_BODY)),
+        Ok(Err(error)) if is_too_long(&error) => Err(Refusal::TooLarge(MAX_BODY)),
+        Ok(Err(_)) => Err(Refusal::BadRequest(
+            "the body was cut short, or is not framed as its head says".to_owned(),
+        )),
         Err(_elapsed) => Err(Refusal::TooSlow),
     }
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    error
+        .source()
+        .is_some_and(|source| source.is::<LengthLimitError>())
 }
 
 /// The body's type in lower case; empty if none is given.
