@@ -9,95 +9,18 @@
 
 #[path = "common/harness.rs"]
 mod harness;
+#[path = "common/network.rs"]
+mod network;
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::{Server, Setup, until};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-
-/// Runs a test on a thread with a network of its own, in which only loopback is up, and names are asked of 127.0.0.1.
-fn alone(name: &'static str, test: impl FnOnce(&'static str) + Send + 'static) {
-    let body = move || {
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap_or_else(|error| {
-            panic!("make a network namespace: {error}: run the tests as root")
-        });
-        mount(
-            None::<&str>,
-            "/",
-            None::<&str>,
-            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-            None::<&str>,
-        )
-        .unwrap();
-        ip(&["link", "set", "lo", "up"]);
-        let setup = Setup::new(&format!("{name}-dns"));
-        let file = setup.folder.join("resolv.conf");
-        fs::write(&file, "nameserver 127.0.0.1\n").unwrap();
-        let target = fs::canonicalize("/etc/resolv.conf").unwrap();
-        mount(
-            Some(&file),
-            &target,
-            None::<&str>,
-            MsFlags::MS_BIND,
-            None::<&str>,
-        )
-        .unwrap();
-        test(name);
-        fs::remove_dir_all(setup.folder).unwrap();
-    };
-    let done = thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .unwrap()
-        .join();
-    assert!(done.is_ok(), "{name}");
-}
-
-fn ip(args: &[&str]) {
-    let status = Command::new("ip").args(args).status();
-    assert!(
-        status.is_ok_and(|status| status.success()),
-        "ip {args:?}: apt-get install iproute2"
-    );
-}
-
-/// A name server that gives `addresses` for every A question after the first `failures` questions, and nothing
-/// for all others.
-fn name_server(addresses: Vec<Ipv4Addr>, failures: usize) -> Arc<AtomicUsize> {
-    let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = asked.clone();
-    thread::spawn(move || {
-        let mut buffer = [0; 512];
-        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            let question = &buffer[..length];
-            let end = 12 + question[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
-            let is_a = question[end - 3] == 1;
-            let number = count.fetch_add(1, Ordering::SeqCst);
-            let given: &[Ipv4Addr] = if is_a && number >= failures {
-                &addresses
-            } else {
-                &[]
-            };
-            let mut reply = question[..end].to_vec();
-            reply[2..4].copy_from_slice(&[0x81, 0x80]);
-            reply[6..12].copy_from_slice(&[0, given.len() as u8, 0, 0, 0, 0]);
-            for address in given {
-                reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-                reply.extend(address.octets());
-            }
-            let _ = socket.send_to(&reply, from);
-        }
-    });
-    asked
-}
+use network::{alone, ip, name_server};
 
 #[test]
 fn a_name_gives_several_servers_and_each_has_a_vote() {
@@ -158,6 +81,25 @@ fn a_name_server_that_hangs_holds_up_neither_other_servers_nor_the_end() {
         assert!(started.elapsed() < Duration::from_secs(15));
         assert!(daemon.end().success());
         drop(silent);
+    });
+}
+
+#[test]
+fn a_lookup_that_hangs_in_a_network_without_routes_does_not_hold_up_the_next() {
+    alone("hang-route", |name| {
+        let silent = UdpSocket::bind("127.0.0.1:53").unwrap();
+        let timeout = Some(Duration::from_secs(20));
+        silent.set_read_timeout(timeout).unwrap();
+        let daemon = Setup::new(name).ahead(-30.0).start(&["time.example:12123"]);
+        silent.recv(&mut [0; 512]).unwrap();
+        drop(silent);
+        let server = Server::on(UdpSocket::bind("127.0.0.1:12123").unwrap(), |_, sound| {
+            vec![sound.to_vec()]
+        });
+        name_server(vec![Ipv4Addr::LOCALHOST], 0);
+        ip(&["address", "add", "203.0.113.1/32", "dev", "lo"]);
+        until("a request", 15, || !server.requests().is_empty());
+        daemon.wait_synchronised();
     });
 }
 

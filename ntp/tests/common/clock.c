@@ -8,6 +8,7 @@
  * computed at any time.
  * With CLOCK_DENY set, every correction fails with EPERM, as without CAP_SYS_TIME.
  * With CLOCK_DEAF set, every correction is noted, granted, and not done, as some sandboxes do.
+ * CLOCK_JUMP is a file that someone else who sets the clock makes: the seconds in it are added once, and it is removed.
  * CLOCK_RTC is what any hardware clock shows, in seconds since 1970; reading and setting one are the lines "rtc-read
  * SECONDS" and "rtc-set SECONDS".
  * The phase-locked loop is a first-order one with the kernel's time constant, continuous instead of each second.
@@ -50,6 +51,17 @@ static double number(const char *name) {
     return text ? strtod(text, NULL) : 0;
 }
 
+static double jumped(void) {
+    const char *path = getenv("CLOCK_JUMP");
+    char text[32] = "";
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return 0;
+    if (read(fd, text, sizeof text - 1) <= 0) text[0] = 0;
+    close(fd);
+    unlink(path);
+    return strtod(text, NULL);
+}
+
 static void advance(void) {
     if (!ready) {
         real_gettime = dlsym(RTLD_NEXT, "clock_gettime");
@@ -68,7 +80,7 @@ static void advance(void) {
     double slewed = phase * (1 - exp(-passed / tau));
     last = now;
     phase -= slewed;
-    shift += (drift + freq + (tick - 10000) * 1e-4) * passed + slewed;
+    shift += (drift + freq + (tick - 10000) * 1e-4) * passed + slewed + jumped();
     if (state) {
         double now_state[6] = {last, (double)shift, drift, freq + (tick - 10000) * 1e-4, phase, tau};
         for (int i = 0; i < 6; i++) state[i] = now_state[i];

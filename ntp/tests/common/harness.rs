@@ -152,6 +152,7 @@ impl Setup {
             .env("CLOCK_DRIFT", self.drift.to_string())
             .env("CLOCK_LOG", self.folder.join("corrections"))
             .env("CLOCK_STATE", self.folder.join("clock"))
+            .env("CLOCK_JUMP", self.folder.join("jump"))
             .stderr(Stdio::piped());
         if let Some((shows, _)) = self.rtc {
             command.env("CLOCK_RTC", shows.to_string());
@@ -232,6 +233,13 @@ impl Daemon {
     pub(crate) fn ahead(&self) -> f64 {
         let bytes = fs::read(self.folder.join("clock")).unwrap();
         f64::from_ne_bytes(bytes[8..16].try_into().unwrap())
+    }
+
+    /// Moves its clock by so many seconds, as someone else may.
+    pub(crate) fn move_clock(&self, seconds: f64) {
+        let made = self.folder.join("jump-made");
+        fs::write(&made, seconds.to_string()).unwrap();
+        fs::rename(made, self.folder.join("jump")).unwrap();
     }
 
     /// How many lines it said with this word.

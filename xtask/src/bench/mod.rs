@@ -45,7 +45,8 @@ enum Subject {
     Dhcp,
     /// init beside s6, runit, finit and BusyBox init: starts, memory, restarts, orphans, floods. Needs root.
     Init,
-    /// How steady ntp keeps a clock, beside chrony; half an hour, so only when it is named. Needs chrony.
+    /// How soon ntp knows the time, and how steady it keeps it beside chrony; half an hour, so only when it is named.
+    /// Needs root and chrony.
     Ntp,
 }
 
