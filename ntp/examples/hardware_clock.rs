@@ -38,6 +38,8 @@ const TOLD: Wall = Wall::from_seconds(1_993_431_783);
 const UNSET: Wall = Wall::from_seconds(1_000);
 /// Most that the machine may have run when a clock is looked at, in nanoseconds.
 const RUN_MOST: i64 = 600_000_000_000;
+/// By how much someone else sets the clock, in nanoseconds.
+const MOVED: i64 = 900_000_000_000;
 /// Most that a clock of whole seconds may differ from another, in nanoseconds.
 const SAME: i64 = 2_000_000_000;
 /// Most that the daemon may take, under an emulator.
@@ -102,6 +104,13 @@ fn play() -> Result<()> {
         TOLD,
     )?;
     expect_same()?;
+
+    clocks::set(clocks::wall().shifted(MOVED))?;
+    // Long before the next poll, and without being told.
+    until("the right time again", || {
+        state("read").synchronised && clocks::wall() < TOLD.shifted(MOVED)
+    })?;
+    expect_since("after someone else set it the clock", clocks::wall(), TOLD)?;
     end(daemon)
 }
 

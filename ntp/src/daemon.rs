@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use gokrazy_core::atomic::ReplaceError;
@@ -22,11 +21,12 @@ use crate::chance::{chance, nonce};
 use crate::clocks;
 use crate::discipline::LEARNED_RATE;
 use crate::filter::Sample;
+use crate::hardware::HardwareClock;
 use crate::limits;
 use crate::lock;
 use crate::log::log;
 use crate::machine::Machine;
-use crate::names::Spec;
+use crate::names::{Spec, listed};
 use crate::packet::Span;
 use crate::report::Earlier;
 use crate::resolve::Resolver;
@@ -35,7 +35,7 @@ use crate::start::{discipline, set_from_memory, sources};
 use crate::store::{Drift, Store};
 use crate::trusted::{TrustedClock, jump};
 use crate::wall::Mono;
-use crate::watch::{Signals, Watch, Wish};
+use crate::watch::{ClockSet, Signals, Watch, Wish};
 use crate::wire::{Answer, Pending};
 
 /// How often the time is saved, since power is usually pulled.
@@ -48,7 +48,7 @@ const CALM: Mono = Mono::from_millis(50);
 struct Daemon {
     span: Span,
     clock: TrustedClock,
-    rtc: Option<PathBuf>,
+    rtc: HardwareClock,
     dhcp: bool,
     configured: Vec<Spec>,
     store: Store,
@@ -57,6 +57,7 @@ struct Daemon {
     resolver: Resolver,
     watch: Watch,
     signals: Signals,
+    clock_set: ClockSet,
     _lock: Option<File>,
     save_at: Mono,
     saved_drift: Option<Drift>,
@@ -96,18 +97,11 @@ impl Daemon {
         let earlier = Earlier::of(store.clock().as_ref(), boot_id);
         let watch = Watch::new(&store.leases());
         let specs = sources(&store, config.dhcp, &config.servers);
-        log(format_args!(
-            "asking {}",
-            specs
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
-        ));
+        log(listed(&specs));
         let mut daemon = Self {
             span,
             clock: TrustedClock::default(),
-            rtc: config.rtc.clone(),
+            rtc: HardwareClock::new(config.rtc.clone()),
             dhcp: config.dhcp,
             configured: config.servers.clone(),
             saved_drift: store.drift(),
@@ -117,6 +111,7 @@ impl Daemon {
             resolver: Resolver::new().context("prepare lookups")?,
             watch,
             signals,
+            clock_set: ClockSet::new(),
             _lock: lock,
             save_at: moment.now + SAVE_EVERY,
             calm_at: None,
@@ -133,6 +128,7 @@ impl Daemon {
     /// One turn of the loop; false if it was the last.
     fn turn(&mut self) -> Result<bool> {
         let changed = self.wait()?;
+        self.clock_set.drain();
         let moment = self.clock.moment();
         // All answers are stamped with the same moment, before any of them costs time.
         let mut answers = self.receive(moment);
@@ -146,6 +142,7 @@ impl Daemon {
         if wish == Some(Wish::Renew) {
             log("SIGHUP: reading the leases and asking all servers anew");
             self.machine.on_renewal(moment.now);
+            self.set_late_rtc();
             self.calm_at = Some(moment.now);
         }
         if changed {
@@ -197,7 +194,9 @@ impl Daemon {
         }
         if self.save_at <= moment.now {
             self.save_at = moment.now + SAVE_EVERY;
-            self.save(moment);
+            // Read anew: this turn may have set the clock back.
+            self.save(self.clock.moment());
+            self.set_late_rtc();
         }
         Ok(())
     }
@@ -209,6 +208,7 @@ impl Daemon {
         let mut fds: Vec<PollFd<'_>> = std::iter::once(self.signals.descriptor())
             .chain(changes.iter().copied())
             .chain(std::iter::once(self.resolver.bell().as_fd()))
+            .chain(self.clock_set.descriptor())
             .chain(sockets)
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
@@ -295,7 +295,7 @@ impl Daemon {
                     ));
                 }
                 Action::Publish(state) => self.publish(&state),
-                Action::WriteRtc => self.write_rtc(),
+                Action::WriteRtc => self.rtc.set(self.clock.wall()),
                 Action::Log(line) => log(line),
             }
         }
@@ -324,19 +324,10 @@ impl Daemon {
         Ok(())
     }
 
-    fn write_rtc(&mut self) {
-        if let Some(path) = &self.rtc
-            && let Err(error) = clocks::write_rtc(path, self.clock.wall())
-        {
-            // Its driver may be loaded later.
-            if error.kind() == io::ErrorKind::NotFound {
-                return;
-            }
-            log(format_args!(
-                "cannot set the hardware clock {}: {error}; it is left alone",
-                path.display()
-            ));
-            self.rtc = None;
+    /// Sets a hardware clock that was not there as the clock became synchronised.
+    fn set_late_rtc(&mut self) {
+        if self.machine.state().synchronised {
+            self.rtc.set_late(self.clock.wall());
         }
     }
 

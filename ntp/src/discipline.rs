@@ -202,8 +202,8 @@ impl Discipline {
 
     /// Takes in a measurement at the moment of the last [`advance`](Self::advance).
     ///
-    /// `offset` and its deviation `sigma` in nanoseconds; `delay`, the round trip of the server's best sample, bounds
-    /// what is believed at once (no honest error is larger).
+    /// `offset` and its deviation `sigma` in nanoseconds; `delay`, the sample's round trip, bounds what is believed at
+    /// once (no honest error is larger).
     pub fn measure(&mut self, offset: i64, sigma: f64, delay: u64) -> Verdict {
         let innovation = offset as f64 / 1e9 - self.phase;
         let noise = (sigma / 1e9).powi(2);

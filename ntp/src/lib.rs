@@ -12,7 +12,7 @@
 //! | [`limits`] | yes | when the clock may be set, and to what |
 //! | [`report`] | yes | what is claimed of the clock |
 //! | [`machine`], [`action`] | yes | all of these: events in, actions out |
-//! | [`clocks`] | | the machine's clocks |
+//! | [`clocks`], [`hardware`] | | the machine's clocks |
 //! | [`wire`], [`resolve`], [`watch`] | | sockets, lookups, routes and leases |
 //! | [`store`], [`lock`], [`log`] | | the files, one daemon for them, and the operator |
 //! | [`start`] | | the clock's floor, the frequency, the servers |
@@ -29,6 +29,7 @@ pub mod clocks;
 pub mod daemon;
 pub mod discipline;
 pub mod filter;
+pub mod hardware;
 pub mod limits;
 pub mod lock;
 pub mod log;

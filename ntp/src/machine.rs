@@ -10,7 +10,7 @@
 //!
 //! Invariants:
 //! - no correction without an [`Agreement`](crate::select::Agreement) of more than half of all servers that speak or may yet speak;
-//! - a known falseticker that is left alone with silent servers steers nothing;
+//! - a known falseticker that is left alone with silent servers steers nothing, unless it says what our clock says;
 //! - `synchronised` is published only after the kernel has taken a correction ([`Machine::on_applied`]);
 //! - the machine never reads a clock and draws no random number: both come with the event.
 //!
@@ -207,7 +207,12 @@ impl Machine {
     }
 
     /// Someone else moved the clock by `jump` nanoseconds (or the machine slept): start over.
+    ///
+    /// A leap second is the kernel's doing by our own word, and the servers' clocks jump with ours.
     pub fn on_jump(&mut self, jump: i64, moment: Moment) -> Vec<Action> {
+        if self.report.is_leap_second(jump, moment.wall) {
+            return vec![Action::Log("the kernel did the leap second".to_owned())];
+        }
         self.discipline.advance(moment.now);
         self.discipline.stepped(jump);
         self.pool.start_over(moment.now);
@@ -255,7 +260,7 @@ impl Machine {
         if matches!(applied, Applied::Steer(_)) {
             self.discipline.not_taken();
         }
-        self.report.powerless(&mut actions);
+        self.report.withhold(&mut actions);
         actions
     }
 
@@ -293,6 +298,12 @@ impl Machine {
                 .is_hearsay(best, agreement.offset, moment.now, reckoning)
     }
 
+    /// Whether our own clock, unattended since its last correction, may well be off by this.
+    fn is_likely(&self, agreement: &Agreement, moment: Moment) -> bool {
+        let grown = self.report.grown(moment.now, self.discipline.drift_bound());
+        agreement.offset.unsigned_abs() <= agreement.bound.saturating_add(grown)
+    }
+
     /// Looks for a majority, and acts on it.
     fn decide(
         &mut self,
@@ -314,6 +325,7 @@ impl Machine {
         if self.phase == Phase::Running
             && let [only] = truechimers.as_slice()
             && self.pool.is_outvoted(*only)
+            && !self.is_likely(&agreement, moment)
         {
             return;
         }

@@ -12,6 +12,9 @@ use crate::wall::Mono;
 /// Servers to aim at: with four, one may lie and another be down (RFC 8633 section 3.2).
 const WANTED: usize = 4;
 
+/// More servers than this are not asked, whatever is configured.
+pub const MOST: usize = 16;
+
 /// NTP's port.
 const PORT: u16 = 123;
 
@@ -24,6 +27,10 @@ const REPLACE: Mono = Mono::from_secs(600);
 /// How long servers whose name is still being looked up have a vote: until a second name server had its chance after
 /// the 5 s that resolv.conf(5) gives the first.
 const PATIENCE: Mono = Mono::from_secs(6);
+
+/// Lookups of one name that may be under way at once: one that hangs, as in a network that is gone, must not hold up
+/// those that follow it.
+const LOOKUPS: u8 = 3;
 
 /// The servers asked when nothing else is configured.
 pub const DEFAULT_POOL: [&str; 4] = [
@@ -99,6 +106,16 @@ impl fmt::Display for Spec {
     }
 }
 
+/// Servers as the operator is told that they are asked; of more than [`MOST`] the rest is not.
+pub fn listed(specs: &[Spec]) -> String {
+    let named: Vec<String> = specs.iter().take(MOST).map(ToString::to_string).collect();
+    let named = named.join(", ");
+    match specs.len().saturating_sub(MOST) {
+        0 => format!("asking {named}"),
+        more => format!("asking {named}; not the other {more}, since {MOST} are enough"),
+    }
+}
+
 /// Letters, digits, hyphens and underscores in labels of 1 to 63; not all digits and dots, which is a mistyped address.
 fn is_host_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -129,6 +146,10 @@ pub struct Source {
     awaited_until: Option<Mono>,
     asked_at: Option<Mono>,
     failures: u32,
+    /// Lookups that have not ended yet.
+    under_way: u8,
+    /// How many of them began before the last one that gave addresses: their failure tells nothing.
+    overtaken: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,14 +176,16 @@ impl Source {
             awaited_until,
             asked_at: None,
             failures: 0,
+            under_way: 0,
+            overtaken: 0,
         }
     }
 
     /// When the next lookup is due.
     pub fn due(&self) -> Option<Mono> {
         match self.lookup {
-            Lookup::At(at) => Some(at),
-            Lookup::Never | Lookup::Asked => None,
+            Lookup::At(at) if self.under_way < LOOKUPS => Some(at),
+            Lookup::At(_) | Lookup::Never | Lookup::Asked => None,
         }
     }
 
@@ -179,11 +202,14 @@ impl Source {
     /// The lookup starts.
     pub fn asked(&mut self) {
         self.lookup = Lookup::Asked;
+        self.under_way = self.under_way.saturating_add(1);
     }
 
     /// The lookup gave addresses.
     pub fn answered(&mut self, now: Mono) {
         self.failures = 0;
+        self.under_way = self.under_way.saturating_sub(1);
+        self.overtaken = self.under_way;
         self.awaited_until = None;
         self.asked_at = Some(now);
         self.lookup = Lookup::At(now + REFRESH);
@@ -193,6 +219,11 @@ impl Source {
     ///
     /// The next try follows after 1, 2, 4 … 1,024 s, stretched by `jitter` (0 to 1) of a quarter.
     pub fn failed(&mut self, now: Mono, jitter: f64) -> bool {
+        self.under_way = self.under_way.saturating_sub(1);
+        if self.overtaken > 0 {
+            self.overtaken -= 1;
+            return false;
+        }
         let wait = Mono::from_secs(1 << self.failures.min(10));
         self.failures = self.failures.saturating_add(1);
         self.awaited_until = None;
@@ -215,10 +246,10 @@ impl Source {
         }
     }
 
-    /// The network changed: what failed before is tried at once.
+    /// The network changed: what failed before, or is under way and was asked of another network, is tried at once.
     pub fn hurry(&mut self, now: Mono) {
-        if self.failures > 0 && self.lookup != Lookup::Asked {
-            self.failures = 1;
+        self.failures = self.failures.min(1);
+        if self.failures > 0 || self.lookup == Lookup::Asked {
             self.lookup = Lookup::At(now);
         }
     }
@@ -274,6 +305,19 @@ mod tests {
     }
 
     #[test]
+    fn more_servers_than_enough_are_told_of() {
+        let specs: Vec<Spec> = (1..=18)
+            .map(|last| format!("192.0.2.{last}").parse().unwrap())
+            .collect();
+        assert_eq!(listed(&specs[..1]), "asking 192.0.2.1:123");
+        let all = listed(&specs);
+        assert!(
+            all.ends_with("192.0.2.16:123; not the other 2, since 16 are enough"),
+            "{all}"
+        );
+    }
+
+    #[test]
     fn names_share_four_servers() {
         assert_eq!([1, 2, 3, 4, 9].map(share), [4, 2, 2, 1, 1]);
     }
@@ -298,6 +342,40 @@ mod tests {
         source.hurry(now);
         assert_eq!(source.due(), Some(now));
         assert!(!source.failed(now, 0.0));
+    }
+
+    #[test]
+    fn a_lookup_that_hangs_holds_up_none_for_another_network() {
+        let mut source = name();
+        source.asked();
+        assert_eq!(source.due(), None);
+        let routed = Mono::from_secs(2);
+        source.hurry(routed);
+        assert_eq!(source.due(), Some(routed));
+        source.asked();
+        source.answered(routed);
+        let next = Some(routed + REFRESH);
+        assert_eq!(source.due(), next);
+        // The one that hung ends now, and tells nothing.
+        assert!(!source.failed(Mono::from_secs(5), 0.0));
+        assert_eq!(source.due(), next);
+        source.asked();
+        assert!(source.failed(Mono::from_secs(3_602), 0.0));
+        assert_eq!(source.due(), Some(Mono::from_secs(3_603)));
+    }
+
+    #[test]
+    fn lookups_that_hang_are_few() {
+        let mut source = name();
+        for second in 0..u64::from(LOOKUPS) {
+            source.hurry(Mono::from_secs(second));
+            assert_eq!(source.due(), Some(Mono::from_secs(second)));
+            source.asked();
+        }
+        source.hurry(Mono::from_secs(9));
+        assert_eq!(source.due(), None);
+        source.failed(Mono::from_secs(10), 0.0);
+        assert_eq!(source.due(), Some(Mono::from_secs(11)));
     }
 
     #[test]

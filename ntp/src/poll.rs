@@ -4,7 +4,7 @@ use crate::discipline::Discipline;
 use crate::server::{MAX_POLL, MIN_POLL};
 
 /// Expected error at the next poll above which the interval does not grow, in seconds.
-const TOLERABLE: f64 = 250e-6;
+const TOLERABLE: f64 = 150e-6;
 
 /// Good samples of each server before the interval doubles.
 const STEADY: usize = 8;

@@ -10,12 +10,9 @@ use std::net::SocketAddr;
 use rsntp::KissCode;
 
 use crate::action::Action;
-use crate::names::{Source, Spec, share};
+use crate::names::{MOST, Source, Spec, listed, share};
 use crate::server::{MAX_POLL, Server, ServerId};
 use crate::wall::Mono;
-
-/// More servers than this are not asked, whatever is configured.
-const MOST: usize = 16;
 
 /// The servers.
 #[derive(Debug)]
@@ -77,11 +74,11 @@ impl Pool {
             .sources
             .iter()
             .map(|source| &source.spec)
-            .eq(specs.iter());
+            .eq(specs.iter().take(MOST));
         if same {
             return Vec::new();
         }
-        let named: Vec<String> = specs.iter().map(ToString::to_string).collect();
+        let asking = listed(&specs);
         let before = std::mem::take(&mut self.servers);
         self.add_sources(specs, now);
         for server in &mut self.servers {
@@ -95,7 +92,7 @@ impl Pool {
             .iter()
             .filter(|old| self.servers.iter().all(|server| server.id != old.id));
         let mut actions: Vec<Action> = gone.map(|old| Action::Forget(old.id)).collect();
-        actions.push(Action::Log(format!("asking {}", named.join(", "))));
+        actions.push(Action::Log(asking));
         actions
     }
 
@@ -163,6 +160,10 @@ impl Pool {
                     || (server.is_bursting() && (server.is_reachable() || nobody_reachable));
                 server.sent(now);
                 actions.push(Action::Send(server.id, server.address));
+                let is_in_burst = server.burst_at().is_some();
+                if !is_in_burst && server.turned_silent() {
+                    actions.push(Action::Log(server.complaint()));
+                }
             }
         }
         if counts {
@@ -310,7 +311,9 @@ impl Pool {
         };
         let line = match code {
             KissCode::RateExceeded => {
-                server.rate_limited(now, poll);
+                if !server.rate_limited(now, poll) {
+                    return Vec::new();
+                }
                 format!("{} asks for fewer requests", server.address)
             }
             KissCode::AccessDenied => {

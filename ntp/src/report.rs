@@ -10,7 +10,7 @@ use rsntp::LeapIndicator;
 use crate::action::{Action, Moment, Steering};
 use crate::filter::Estimate;
 use crate::select::Agreement;
-use crate::wall::{Mono, SECOND};
+use crate::wall::{Mono, SECOND, Wall};
 
 /// An error bound up to this is claimed as synchronisation, in nanoseconds: what one server may be off.
 const CLAIMABLE: u64 = 1_500_000_000;
@@ -18,6 +18,9 @@ const CLAIMABLE: u64 = 1_500_000_000;
 /// When our clock may have drifted by this since the last correction, the claim ends, in nanoseconds; what the servers
 /// themselves may be off does not count here, or the claim would come and go.
 const WORTHLESS: u64 = 1_000_000_000;
+
+/// How long after midnight a leap second is noticed at the latest, in seconds: the longest interval, and its jitter.
+const NOTICED: i64 = 1_200;
 
 /// What an earlier process of this boot has left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,11 +95,12 @@ impl Report {
             LeapIndicator::LastMinuteHas59Seconds => Some("delete".to_owned()),
             LeapIndicator::NoWarning | LeapIndicator::AlarmCondition => None,
         };
+        // A majority has set it, however coarse; what follows is a later correction, also for a process after us.
+        self.state.first_since.get_or_insert(wall);
         if steering.bound > CLAIMABLE && !self.state.synchronised {
             actions.push(Action::Publish(self.state.clone()));
             return;
         }
-        self.state.first_since.get_or_insert(wall);
         if !self.state.synchronised {
             self.state.synchronised = true;
             self.state.since = Some(wall);
@@ -110,8 +114,19 @@ impl Report {
         actions.push(Action::Publish(self.state.clone()));
     }
 
-    /// The kernel refused: what was measured is told, and nothing claimed.
-    pub fn powerless(&mut self, actions: &mut Vec<Action>) {
+    /// Whether a clock that jumped by `jump` nanoseconds and shows `wall` has just done the leap second that was announced.
+    pub fn is_leap_second(&self, jump: i64, wall: Wall) -> bool {
+        let announced = match self.state.leap.as_deref() {
+            Some("insert") => -SECOND,
+            Some("delete") => SECOND,
+            Some(_) | None => return false,
+        };
+        let of_day = wall.seconds().rem_euclid(86_400);
+        jump.abs_diff(announced) < SECOND.unsigned_abs() / 4 && of_day < NOTICED
+    }
+
+    /// No correction follows, since the kernel or our own limits refuse it: what was measured is told, and nothing claimed.
+    pub fn withhold(&mut self, actions: &mut Vec<Action>) {
         self.state.synchronised = false;
         self.state.since = None;
         actions.push(Action::Publish(self.state.clone()));
@@ -119,10 +134,15 @@ impl Report {
 
     /// Ends the claim when the error can have become too large since the last correction; `growth` in s/s.
     pub fn doubt(&mut self, now: Mono, growth: f64, actions: &mut Vec<Action>) {
-        let grown = now.saturating_sub(self.corrected_at).as_secs_f64() * growth;
-        if (grown * 1e9) as u64 > WORTHLESS {
+        if self.grown(now, growth) > WORTHLESS {
             self.lose(Some("no server for too long"), actions);
         }
+    }
+
+    /// How far our clock may have drifted since the last correction, in nanoseconds; `growth` in s/s.
+    pub fn grown(&self, now: Mono, growth: f64) -> u64 {
+        let grown = now.saturating_sub(self.corrected_at).as_secs_f64() * growth;
+        (grown * 1e9) as u64
     }
 
     /// When [`Self::doubt`] will end the claim, if nothing is corrected until then; a second late, so that it does.

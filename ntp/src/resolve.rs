@@ -1,7 +1,7 @@
 //! Name lookups by the C library, each in a thread of its own, so that one that hangs holds up nobody.
 //!
-//! A source has at most one lookup under way (the machine sees to it), so the threads are as bounded as the sources;
-//! each ends with its lookup, which the resolver's own timeouts bound.
+//! A source has at most three lookups under way ([`crate::names`] sees to it), so the threads are as bounded as the
+//! sources; each ends with its lookup, which the resolver's own timeouts bound.
 //! Tested against name servers that fail and hang, by `tests/network.rs`.
 
 use std::io::{self, Read, Write};

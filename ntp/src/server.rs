@@ -73,8 +73,10 @@ pub struct Server {
     tolerated: u8,
     /// Requests in a row without an answer.
     unanswered: u32,
-    /// Requests in a row that could not leave.
+    /// Requests in a row that could not leave, before or since one that did and was not answered.
     failures: u32,
+    /// Whether the last request left.
+    leaves: bool,
     /// Answers of a burst that were no time: refusals, or nobody there.
     declined: u8,
     /// Why the last of them was none, if the server said so itself.
@@ -116,6 +118,7 @@ impl Server {
             tolerated: MIN_POLL,
             unanswered: 0,
             failures: 0,
+            leaves: true,
             declined: 0,
             refusal: None,
             told_silent: false,
@@ -151,7 +154,7 @@ impl Server {
 
     /// Whether its burst is under way, and its requests can leave.
     pub fn is_bursting(&self) -> bool {
-        self.burst_at().is_some() && self.failures == 0
+        self.burst_at().is_some() && self.leaves
     }
 
     /// Whether its word is still to be waited for: it has said nothing in its burst yet, to fewer than two requests.
@@ -183,6 +186,7 @@ impl Server {
     /// A request leaves now.
     pub fn sent(&mut self, now: Mono) {
         self.reach <<= 1;
+        self.leaves = true;
         self.sent_at = Some(now);
         self.unanswered = self.unanswered.saturating_add(1);
         self.schedule = match self.schedule {
@@ -213,6 +217,7 @@ impl Server {
     /// was said, one request as late as it would have followed anyway.
     pub fn unsent(&mut self, now: Mono) {
         self.unanswered = self.unanswered.saturating_sub(1);
+        self.leaves = false;
         let wait = Mono::from_secs(1 << self.failures.min(6));
         self.failures = self.failures.saturating_add(1);
         self.schedule = match self.schedule {
@@ -240,6 +245,7 @@ impl Server {
             now.max(earliest)
         };
         self.failures = 0;
+        self.leaves = true;
         self.declined = 0;
         self.refusal = None;
         self.schedule = Schedule::Burst { left: BURST, at };
@@ -255,6 +261,7 @@ impl Server {
         self.reach |= 1;
         self.unanswered = 0;
         self.failures = 0;
+        self.refusal = None;
         self.burst_over(now);
         if let Schedule::Rounds { from } = &mut self.schedule
             && self.tolerated == MIN_POLL
@@ -299,14 +306,16 @@ impl Server {
         });
     }
 
-    /// RATE: ask at most half as often as before, and no burst.
-    pub fn rate_limited(&mut self, now: Mono, poll: u8) {
+    /// RATE: ask at most half as often as before, and no burst; true if it says so for the first time.
+    pub fn rate_limited(&mut self, now: Mono, poll: u8) -> bool {
+        let is_news = self.tolerated == MIN_POLL;
         self.tolerated = (self.tolerated.max(poll) + 1).min(MAX_POLL);
         if !self.is_denied() {
             self.schedule = Schedule::Rounds {
                 from: now + Mono::from_secs(1 << self.tolerated),
             };
         }
+        is_news
     }
 
     /// DENY or RSTR: never again.
@@ -443,16 +452,35 @@ mod tests {
     }
 
     #[test]
+    fn one_whose_requests_leave_again_is_awaited_again() {
+        let mut server = server();
+        server.sent(Mono::ZERO);
+        server.unsent(Mono::ZERO);
+        assert!(!server.is_bursting());
+        server.sent(Mono::from_secs(1));
+        assert!(server.is_bursting() && server.is_awaited());
+    }
+
+    #[test]
+    fn what_was_wrong_once_is_not_why_it_is_silent_later() {
+        let mut server = server();
+        server.declined(Some(Refusal::Unsynchronised));
+        assert!(server.complaint().contains("not synchronised"));
+        server.answered(Mono::ZERO);
+        assert!(server.complaint().contains("does not answer"));
+    }
+
+    #[test]
     fn rate_widens_and_ends_the_burst() {
         let mut server = server();
         server.sent(Mono::ZERO);
-        server.rate_limited(Mono::ZERO, MIN_POLL);
+        assert!(server.rate_limited(Mono::ZERO, MIN_POLL));
         assert_eq!(server.rounds_from(), Some(Mono::from_secs(128)));
         server.sent(Mono::from_secs(128));
         server.answered(Mono::from_secs(128));
         assert_eq!(server.rounds_from(), Some(Mono::from_secs(256)));
         for _ in 0..9 {
-            server.rate_limited(Mono::ZERO, MIN_POLL);
+            assert!(!server.rate_limited(Mono::ZERO, MIN_POLL));
         }
         assert_eq!(server.rounds_from(), Some(Mono::from_secs(1_024)));
         server.burst(Mono::from_secs(300));

@@ -143,12 +143,15 @@ fn is_hidden(path: &Path) -> bool {
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// Only the one key is read, so that a lease of a newer format still tells its servers.
+/// Only the one key is read, so that a lease of a newer format still tells its servers; what names none is passed over.
 fn servers_of(path: &Path) -> Vec<Spec> {
     let text = read(path).unwrap_or_default();
-    Document::parse(&text)
-        .and_then(|document| document.list_as("ntp"))
-        .unwrap_or_default()
+    let document = Document::parse(&text).unwrap_or_default();
+    let named = document.get("ntp").unwrap_or_default();
+    named
+        .split_ascii_whitespace()
+        .flat_map(str::parse)
+        .collect()
 }
 
 /// Whether the saved time stays as it is.
@@ -323,7 +326,7 @@ mod tests {
         };
         write("eth0", "interface=eth0\nntp='192.0.2.1 192.0.2.2'\n");
         write("eth1", "ntp=192.0.2.1\n");
-        write("eth2", "ntp='192.0.2.9 $(reboot)'\n");
+        write("eth2", "ntp='0.0.0.0 192.0.2.9 $(reboot)'\n");
         write("eth3", "what is this\n");
         write(".eth4", "ntp=192.0.2.7\n");
         let servers: Vec<String> = store
@@ -331,7 +334,7 @@ mod tests {
             .iter()
             .map(ToString::to_string)
             .collect();
-        assert_eq!(servers, ["192.0.2.1:123", "192.0.2.2:123"]);
+        assert_eq!(servers, ["192.0.2.1:123", "192.0.2.2:123", "192.0.2.9:123"]);
         fs::remove_dir_all(folder).unwrap();
     }
 }

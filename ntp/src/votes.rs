@@ -72,14 +72,6 @@ impl Pool {
         self.len() > 1 && server.is_some_and(Server::is_known_false)
     }
 
-    /// The shortest round trip to a server of late, in nanoseconds.
-    pub fn shortest_delay(&self, id: ServerId) -> u64 {
-        let server = self.servers.iter().find(|server| server.id == id);
-        server
-            .and_then(|server| server.filter.shortest_delay())
-            .unwrap_or(0)
-    }
-
     /// Whether a burst is under way, so that better samples are to be expected soon.
     pub fn is_bursting(&self) -> bool {
         self.servers.iter().any(Server::is_bursting)

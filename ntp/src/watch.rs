@@ -1,7 +1,9 @@
-//! What the daemon waits for beside its servers: a route that comes, a lease that changes, a signal.
+//! What the daemon waits for beside its servers: a route that comes, a lease that changes, a clock that is set, a signal.
 //!
-//! Routes are told by rtnetlink(7), lease files by inotify(7); where a sandbox bans either, the timers do without.
-//! Tested with routes and leases that come and go, by `tests/network.rs`.
+//! Routes are told by rtnetlink(7), lease files by inotify(7), clocks by timerfd_create(2); where a sandbox bans any, the
+//! timers do without.
+//! Tested with routes and leases that come and go, by `tests/network.rs`, and in a machine whose clock is set, by
+//! `examples/hardware_clock.rs`.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
 };
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 /// `RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE` of `<linux/rtnetlink.h>`.
 const ROUTE_GROUPS: u32 = 0x40 | 0x400;
@@ -57,6 +61,47 @@ impl Signals {
         let renews = i32::try_from(signal.ssi_signo) == Ok(Signal::SIGHUP as i32);
         Some(if renews { Wish::Renew } else { Wish::End })
     }
+}
+
+/// Wakes when someone sets the clock, or the machine resumes: a timer that never expires, and that the kernel cancels
+/// then. By how much is told by the clocks themselves.
+#[derive(Debug)]
+pub struct ClockSet(Option<TimerFd>);
+
+impl ClockSet {
+    /// Watches from now on.
+    pub fn new() -> Self {
+        Self(never().ok())
+    }
+
+    /// Readable once the clock was set, by us too.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes note of it.
+    pub fn drain(&self) {
+        let _ = self.0.as_ref().map(TimerFd::wait);
+    }
+}
+
+impl Default for ClockSet {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// In the year 2242, beyond every build's ceiling and within what the kernel takes.
+fn never() -> nix::Result<TimerFd> {
+    let timer = TimerFd::new(
+        ClockId::CLOCK_REALTIME,
+        TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
+    )?;
+    timer.set(
+        Expiration::OneShot(TimeSpec::new(1 << 33, 0)),
+        TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET,
+    )?;
+    Ok(timer)
 }
 
 /// Changes of the network and of the leases.

@@ -347,6 +347,47 @@ fn the_hardware_clock_is_read_at_the_start_and_set_once_the_time_is_known() {
 }
 
 #[test]
+fn a_hardware_clock_that_comes_late_is_set() {
+    let server = Server::lying(0.0);
+    let setup = Setup::new("late-rtc").hardware_clock(1_795_000_000, true);
+    let rtc = setup.folder.join("rtc");
+    fs::remove_file(&rtc).unwrap();
+    let daemon = setup.start(&["--server", &server.address]);
+    daemon.wait_synchronised();
+    assert!(daemon.corrections("rtc-set").is_empty());
+    fs::write(rtc, b"").unwrap();
+    // Otherwise it looks every ten minutes.
+    daemon.signal(Signal::SIGHUP);
+    until("the hardware clock", 20, || {
+        daemon.corrections("rtc-set").len() == 1
+    });
+}
+
+#[test]
+fn a_clock_that_someone_else_moves_is_brought_back() {
+    let servers = [(); 3].map(|()| Server::lying(0.0));
+    let args: Vec<&str> = servers
+        .iter()
+        .map(|server| server.address.as_str())
+        .collect();
+    let daemon = Setup::new("moved").ahead(-40.0).start(&args);
+    daemon.wait_synchronised();
+    until("bursts", 30, || {
+        servers.iter().all(|server| server.requests().len() >= 4)
+    });
+    daemon.move_clock(300.0);
+    // Otherwise it notices at its next poll.
+    daemon.signal(Signal::SIGHUP);
+    until("notice", 20, || daemon.said("moved by +300") == 1);
+    until("the second step", 30, || {
+        daemon.corrections("step").len() == 2
+    });
+    daemon.wait_synchronised();
+    assert!(daemon.ahead().abs() < 0.1, "{}", daemon.ahead());
+    assert_eq!(daemon.said("moved by"), 1);
+}
+
+#[test]
 fn a_machine_that_wakes_us_late_does_not_put_the_clock_off() {
     let daemon: Arc<OnceLock<Pid>> = Arc::default();
     let held = daemon.clone();

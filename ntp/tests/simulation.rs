@@ -3,10 +3,11 @@
 #[path = "common/world.rs"]
 mod world;
 
+use gokrazy_ntp::names::Spec;
 use gokrazy_ntp::packet::Refusal;
 use gokrazy_ntp::report::Earlier;
 use rsntp::{KissCode, LeapIndicator};
-use world::{Peer, World, percentile_95};
+use world::{Peer, World, address, percentile_95};
 
 /// Runs from `from` to `to` seconds and gives the 95th percentile of the error.
 fn error_between(world: &mut World, from: f64, to: f64) -> f64 {
@@ -365,6 +366,55 @@ fn a_known_falseticker_that_is_left_alone_moves_nothing() {
 }
 
 #[test]
+fn a_falseticker_that_has_come_to_its_senses_is_followed_when_it_is_left_alone() {
+    let mut world = synchronised_for(1.0, &[0.0, 500.0, 0.0]);
+    world.peers[0].silent = true;
+    world.peers[2].silent = true;
+    world.run(6.0 * 3_600.0, |_| {});
+    world.peers[1].lie = 0.0;
+    let end = world.now + 30.0 * 3_600.0;
+    world.run(end, |_| {});
+    assert!(world.published.synchronised, "{:?}", world.log);
+    assert_eq!(world.count("agrees with the others again"), 1);
+    assert!(world.error.abs() < 0.01, "{}", world.error);
+}
+
+#[test]
+fn a_server_that_falls_silent_is_told_of_once_and_so_is_its_return() {
+    let mut world = synchronised_for(1.0, &[0.0; 3]);
+    world.peers[1].silent = true;
+    world.run(8.0 * 3_600.0, |_| {});
+    assert_eq!(world.count("does not answer"), 1, "{:?}", world.log);
+    world.peers[1].silent = false;
+    world.run(9.0 * 3_600.0, |_| {});
+    assert_eq!(world.count("answers"), 1, "{:?}", world.log);
+}
+
+#[test]
+fn a_step_by_a_coarse_majority_is_the_first_of_its_boot_too() {
+    let coarse = Peer {
+        root: 1_450_000_000,
+        delay: 0.2,
+        ..Peer::default()
+    };
+    let mut world = World::new(5, vec![coarse; 3], 5_000.0, 0.0);
+    world.run(60.0, |_| {});
+    assert!(world.steps.len() == 1 && !world.published.synchronised);
+    assert!(world.published.first_since.is_some());
+}
+
+#[test]
+fn more_servers_than_are_asked_are_no_news_each_time_they_are_read() {
+    let mut world = World::new(1, peers(&[0.0; 18]), 50.0, 0.0);
+    world.run(1.0, |_| {});
+    assert_eq!(world.sent.len(), 16);
+    let now = world.moment().now;
+    let specs = (0..18).map(|index| Spec::Address(address(index)));
+    let actions = world.machine.on_sources(specs.collect(), now);
+    assert!(actions.is_empty(), "{actions:?}");
+}
+
+#[test]
 fn a_server_that_cannot_be_reached_leaves_the_rounds_of_the_others_as_they_are() {
     let mut all = peers(&[0.0; 2]);
     all[1].unsendable = true;
@@ -438,6 +488,8 @@ fn backward_by_more_than_a_day_needs_a_quarter_of_an_hour_even_at_the_start() {
     let mut world = World::new(2, peers(&[0.0; 3]), -90_000.0, 0.0);
     world.run(900.0, |_| {});
     assert!(world.steps.is_empty() && !world.published.synchronised);
+    let told = world.published.offset_ns.unwrap_or_default() as f64 / 1e9;
+    assert!((told + 90_000.0).abs() < 1.0, "{told}");
     world.run(1_100.0, |_| {});
     assert_eq!(world.steps.len(), 1);
     let mut world = World::new(2, peers(&[0.0; 3]), -80_000.0, 0.0);
@@ -586,6 +638,7 @@ fn rate_and_deny_are_obeyed() {
     );
     assert!(gaps.len() >= 4);
     assert_eq!(world.count("denies"), 1);
+    assert_eq!(world.count("asks for fewer requests"), 1);
 }
 
 #[test]
@@ -629,6 +682,30 @@ fn a_leap_second_is_passed_on_if_most_announce_it() {
         LeapIndicator::LastMinuteHas61Seconds
     );
     assert_eq!(world.published.leap.as_deref(), Some("insert"));
+}
+
+#[test]
+fn a_leap_second_that_the_kernel_does_is_nobody_else_s_hand() {
+    let mut world = synchronised_for(1.0, &[0.0; 3]);
+    for peer in &mut world.peers {
+        peer.leap = LeapIndicator::LastMinuteHas61Seconds;
+    }
+    let jump = |world: &mut World| {
+        let moment = world.moment();
+        let actions = world.machine.on_jump(-1_000_000_000, moment);
+        world.perform(actions);
+    };
+    let midnight = (86_400 - world::START % 86_400) as f64;
+    world.run(midnight + 60.0, |_| {});
+    jump(&mut world);
+    assert!(world.published.synchronised, "{:?}", world.log);
+    assert_eq!(world.count("leap second"), 1);
+    world.run(midnight + 7_200.0, |_| {});
+    assert_eq!(world.steps.len(), 1);
+    // At another time of the day a second is a second.
+    jump(&mut world);
+    assert!(!world.published.synchronised);
+    assert_eq!(world.count("not by us"), 1);
 }
 
 #[test]
@@ -699,7 +776,11 @@ fn discord_ends_what_a_majority_has_insisted_on() {
 
 #[test]
 fn requests_are_a_burst_and_then_polls_of_64_to_1024_s() {
-    let mut world = World::new(4, peers(&[0.0]), 0.0, 5e-6);
+    let calm = Peer {
+        jitter: 0.0002,
+        ..Peer::default()
+    };
+    let mut world = World::new(4, vec![calm], 0.0, 5e-6);
     world.run(100_000.0, |_| {});
     let at: Vec<f64> = world.sent.iter().map(|(at, _)| *at).collect();
     let gaps: Vec<f64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();

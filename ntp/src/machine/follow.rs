@@ -42,10 +42,7 @@ impl Machine {
             self.pool.learn_bias(id, apart);
         }
         let offset = offset.saturating_sub(self.pool.bias(id));
-        match self
-            .discipline
-            .measure(offset, sigma, self.pool.shortest_delay(id))
-        {
+        match self.discipline.measure(offset, sigma, sample.delay) {
             Verdict::Spike => return,
             Verdict::Persistent => self.poll = Poll::new(),
             Verdict::Accepted(_) => self.poll.adapt(&self.discipline, sigma, self.pool.len()),
@@ -85,7 +82,7 @@ impl Machine {
                     self.trouble = Trouble::Refused(refused);
                     actions.push(Action::Log(refused.describe(offset)));
                 }
-                self.report.lose(None, actions);
+                self.report.withhold(actions);
             }
         }
     }
