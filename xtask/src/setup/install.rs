@@ -43,22 +43,33 @@ fn by_apt(missing: &[&Need]) -> Result<()> {
             command_line(missing)
         );
     }
-    // The lists of a machine that was not used for long name versions that are gone; one without any, nothing.
-    if guarded(&mut apt_install(missing)).is_ok() {
-        return Ok(());
+    // A machine without lists, as a container is one, knows no package at all.
+    let is_stale = !missing.iter().all(|need| is_in_archives(need.package));
+    if is_stale {
+        update()?;
     }
-    process::show(Command::new("apt-get").args(["-qq", "update"]))?;
     let (there, lacking): (Vec<&Need>, Vec<&Need>) = missing
         .iter()
         .partition(|need| is_in_archives(need.package));
-    // Where there is nothing at all, no archive was reached, and apt says why.
+    // Where there still is nothing, no archive was reached, and apt says why.
     let wanted = if there.is_empty() { missing } else { &there };
-    guarded(&mut apt_install(wanted))
+    let mut installed = guarded(&mut apt_install(wanted));
+    // The lists of a machine that was not used for long name versions that are gone.
+    if installed.is_err() && !is_stale {
+        update()?;
+        installed = guarded(&mut apt_install(wanted));
+    }
+    installed
         .with_context(|| format!("install packages; by hand it is: {}", command_line(wanted)))?;
     if !lacking.is_empty() {
         bail!("{}", not_to_be_had(&lacking));
     }
     Ok(())
+}
+
+fn update() -> Result<()> {
+    say!("reading the archives' lists of packages anew");
+    process::show(Command::new("apt-get").args(["-qq", "update"]))
 }
 
 /// Not every distribution has all packages (Ubuntu's Chromium is none of apt's), and one that is not there would keep
