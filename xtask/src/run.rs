@@ -71,6 +71,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let setting = Setting {
         machine: arguments.machine,
         disk,
+        faults: None,
         folder,
         net: Net::User {
             http: arguments.http,

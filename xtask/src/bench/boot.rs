@@ -83,6 +83,7 @@ fn boots(workspace: &Workspace, lan: &Lan, machine: Machine, image: &Built) -> R
     let setting = Setting {
         machine,
         disk: Disk::flash(&image.path, &folder.join("disk.img"), machine, CARD)?,
+        faults: None,
         folder,
         net: Net::Tap {
             name: TAP.to_owned(),

@@ -71,6 +71,16 @@ pub(crate) fn bytes(disk: &Disk) -> Result<u64> {
     Ok(field("Block count:")? * field("Block size:")?)
 }
 
+/// Marks the file system as one that met an error (`EXT4_ERROR_FS`), which nothing but a check takes off.
+///
+/// # Errors
+/// The file system cannot be written.
+pub(crate) fn mark_as_damaged(disk: &Disk) -> Result<()> {
+    let mut command = Command::new("debugfs");
+    command.args(["-w", "-R", "set_super_value state 3", &device(disk.path())]);
+    process::capture(&mut command).map(drop)
+}
+
 /// Checks the file system and changes nothing.
 ///
 /// # Errors

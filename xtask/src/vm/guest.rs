@@ -1,14 +1,16 @@
 //! A guest from power on to power off; QEMU ends where the guest would start anew, and we play the firmware again.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use gokrazy_core::paths;
 
 use super::console::{Console, Echo};
+use super::device_tree;
 use super::disk::Disk;
 use super::fat::BootPartition;
 use super::firmware::{PI_3B, interpret};
@@ -30,6 +32,8 @@ pub(crate) struct Setting {
     pub(crate) machine: Machine,
     /// Its disk.
     pub(crate) disk: Disk,
+    /// What that disk refuses, as a file of QEMU's `blkdebug`.
+    pub(crate) faults: Option<PathBuf>,
     /// Folder for what belongs to this guest: extracted boot files, UEFI variables, the console's log.
     pub(crate) folder: PathBuf,
     /// What its network card is plugged into.
@@ -74,6 +78,7 @@ impl Guest {
         let arguments = qemu::arguments(Run {
             machine: setting.machine,
             disk: setting.disk.path(),
+            faults: setting.faults.as_deref(),
             start: &start,
             net: &setting.net,
             clock: setting.clock.as_deref(),
@@ -247,12 +252,28 @@ fn extract(disk: &Path, folder: &Path) -> Result<Start> {
             .initramfs
             .map(|name| take(&name, "initramfs"))
             .transpose()?,
-        device_tree: take(&files.device_tree, "device-tree")?,
+        device_tree: {
+            let path = folder.join("device-tree");
+            write(&path, &seeded(&partition.read(&files.device_tree)?)?)?;
+            path
+        },
         command_line: format!(
             "{} {OF_THE_FIRMWARE}",
             partition.text(&files.command_line)?.trim()
         ),
     })
+}
+
+/// Bytes of chance that a Pi's firmware hands to the kernel.
+const SEED: usize = 64;
+
+/// The device tree with a seed for the kernel's pool, as the firmware hands it over.
+fn seeded(tree: &[u8]) -> Result<Vec<u8>> {
+    let mut seed = [0; SEED];
+    fs::File::open(paths::URANDOM)
+        .and_then(|mut random| random.read_exact(&mut seed))
+        .context("draw a seed for the guest")?;
+    device_tree::with_seed(tree, &seed).context("find /chosen in the device tree")
 }
 
 /// UEFI with variables of the guest's own, which outlive a reboot.

@@ -8,6 +8,7 @@
 //! Emulated is not proven: QEMU has no boot ROM and no GPU firmware of a Pi.
 
 pub(crate) mod console;
+pub(crate) mod device_tree;
 pub(crate) mod disk;
 pub(crate) mod ext4;
 pub(crate) mod fat;

@@ -104,6 +104,9 @@ impl Machine {
                 "2",
                 "-m",
                 "512M",
+                // As virtual machines have it: the firmware seeds the kernel from it, and the processor draws nothing.
+                "-device",
+                "virtio-rng-pci",
             ],
             // Sticks are plugged into the USB controller while it runs.
             Self::Pc => &[
@@ -123,15 +126,18 @@ impl Machine {
         }
     }
 
-    fn drive(self, disk: &Path) -> Vec<String> {
+    fn drive(self, disk: &Path, faults: Option<&Path>) -> Vec<String> {
         let interface = if self == Self::Raspi3b {
             "sd"
         } else {
             "virtio"
         };
+        let filter = faults.map_or_else(String::new, |faults| {
+            format!("blkdebug:{}:", escape(faults))
+        });
         vec![
             "-drive".to_owned(),
-            format!("if={interface},format=raw,file={}", escape(disk)),
+            format!("if={interface},format=raw,file={filter}{}", escape(disk)),
         ]
     }
 
@@ -159,6 +165,8 @@ pub(crate) struct Run<'a> {
     pub(crate) machine: Machine,
     /// The file that is its disk.
     pub(crate) disk: &'a Path,
+    /// What that disk refuses, as a file of QEMU's `blkdebug`.
+    pub(crate) faults: Option<&'a Path>,
     /// Who starts the kernel.
     pub(crate) start: &'a Start,
     /// What its network card is plugged into.
@@ -176,6 +184,7 @@ pub(crate) fn arguments(run: Run<'_>) -> Vec<String> {
     let Run {
         machine,
         disk,
+        faults,
         start,
         net,
         clock,
@@ -195,7 +204,7 @@ pub(crate) fn arguments(run: Run<'_>) -> Vec<String> {
         "mon:stdio",
     ];
     arguments.extend(always.map(str::to_owned));
-    arguments.extend(machine.drive(disk));
+    arguments.extend(machine.drive(disk, faults));
     arguments.extend(start.arguments());
     arguments.extend(net.backend());
     arguments.extend(card.arguments(machine));
@@ -296,6 +305,7 @@ mod tests {
         let run = Run {
             machine: Machine::Raspi3b,
             disk: Path::new("a,b.img"),
+            faults: None,
             start: &start,
             net: &Net::User {
                 http: 8080,
@@ -342,6 +352,7 @@ mod tests {
         let run = Run {
             machine: Machine::Virt,
             disk: Path::new("d"),
+            faults: None,
             start: &start,
             net: &net,
             clock: Some("2001-01-01"),

@@ -46,6 +46,11 @@ pub(super) fn is_clean(lines: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Whether a line belongs into the story of a failure.
+pub(super) fn is_telling(line: &str) -> bool {
+    is_trouble(line) || line.contains("gokrazy: ") || line.contains("random: crng")
+}
+
 fn is_trouble(line: &str) -> bool {
     let lower = line.to_lowercase();
     let excused = EXCUSED.iter().any(|(words, _)| line.contains(words));

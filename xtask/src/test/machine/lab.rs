@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use gokrazy_core::atomic::{self, Durability};
 use serde_json::Value;
 
+use super::console;
 use crate::clock;
 use crate::image::Built;
 use crate::vm::console::Echo;
@@ -31,6 +33,10 @@ const MAX_REBOOTS: usize = 7;
 
 /// How often a state is looked at again.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Lines of the console that a failure shows, and of a server's log.
+const CONSOLE_END: usize = 60;
+const SERVER_END: usize = 10;
 
 /// A machine under test.
 pub(super) struct Lab<'a> {
@@ -60,6 +66,7 @@ impl<'a> Lab<'a> {
             setting: Setting {
                 machine,
                 disk,
+                faults: None,
                 folder,
                 net: Net::Tap {
                     name: TAP.to_owned(),
@@ -105,6 +112,22 @@ impl<'a> Lab<'a> {
     pub(super) fn power_on_without_card(&self) -> Result<Guest> {
         Guest::power_on(&Setting {
             card: Card::Late,
+            ..self.setting.clone()
+        })
+    }
+
+    /// Switches it on with a disk that refuses to write sectors, by their LBA.
+    pub(super) fn power_on_with_faults(&self, lbas: &[u64]) -> Result<Guest> {
+        let path = self.scratch("faults.conf");
+        let rule = |lba| {
+            format!(
+                "[inject-error]\nevent = \"none\"\niotype = \"write\"\nerrno = \"5\"\nsector = \"{lba}\"\n"
+            )
+        };
+        let rules: String = lbas.iter().map(rule).collect();
+        atomic::replace(&path, rules.as_bytes(), 0o644, Durability::Volatile)?;
+        Guest::power_on(&Setting {
+            faults: Some(path),
             ..self.setting.clone()
         })
     }
@@ -271,19 +294,33 @@ impl<'a> Lab<'a> {
     }
 
     /// What helps to understand a failure.
+    ///
+    /// Of a failure on a build server nothing else is left: what init said, what looks like trouble, and the end.
     fn story(&self, guest: &Guest) -> String {
         let lines = guest.console().lines();
-        let from = lines.len().saturating_sub(30);
-        let console = lines.get(from..).unwrap_or_default().join("\n");
+        let (earlier, end) = lines.split_at(lines.len().saturating_sub(CONSOLE_END));
+        let telling: Vec<&str> = earlier
+            .iter()
+            .map(String::as_str)
+            .filter(|line| console::is_telling(line))
+            .collect();
+        let complaint = guest::complaint(&self.setting);
         format!(
-            "the console ends with\n{console}\nQEMU said: {}\nall of it: {}",
-            guest::complaint(&self.setting)
-                .lines()
-                .last()
-                .unwrap_or("nothing"),
+            "the console told of\n{}\nand ends with\n{}\nQEMU said: {}\nthe DHCP server's log ends with\n{}\nall of it: {}",
+            tail(telling.join("\n").as_str(), CONSOLE_END),
+            end.join("\n"),
+            tail(&complaint, SERVER_END),
+            tail(&self.lan.log_of("dnsmasq"), SERVER_END),
             self.setting.folder.join("console.log").display()
         )
     }
+}
+
+/// The last lines of a text.
+fn tail(text: &str, most: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(most);
+    lines.get(from..).unwrap_or_default().join("\n")
 }
 
 /// The text of a field, or nothing.
