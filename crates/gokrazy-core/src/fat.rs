@@ -1,4 +1,4 @@
-//! Where a file of the boot partition's root folder lies, so that one sector of it can be replaced in place.
+//! Where a file of the boot partition lies, so that one sector of it can be replaced in place.
 //!
 //! Only what stage 1 needs: FAT16 and FAT32, short (8.3) names, files that it does not grow.
 //! Structure and names follow Microsoft's *FAT32 File System Specification* 1.03.
@@ -7,11 +7,12 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 const ENTRY: usize = 32;
-/// Clusters of the root folder that we follow at most: 8 MiB of entries at 32 KiB a cluster.
+/// Clusters of a folder that we follow at most: 8 MiB of entries at 32 KiB a cluster.
 const MAX_CLUSTERS: usize = 256;
 /// First byte of the entry behind the last one.
 const END: u8 = 0;
-const ATTRIBUTE_FOLDER_OR_LABEL: u8 = 0x18;
+const ATTRIBUTE_LABEL: u8 = 0x08;
+const ATTRIBUTE_FOLDER: u8 = 0x10;
 
 /// Where a file begins on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,35 +27,59 @@ pub struct FileStart {
 struct Volume {
     cluster: u64,
     fat: u64,
+    /// Bytes of an entry of the allocation table.
+    link: u64,
     data: u64,
-    root: Root,
+    /// Where the volume ends.
+    end: u64,
+    root: Folder,
 }
 
-enum Root {
-    /// FAT16: so many bytes at this offset.
+#[derive(Debug, Clone, Copy)]
+enum Folder {
+    /// FAT16's root: so many bytes at this offset.
     Fixed { offset: u64, bytes: u64 },
-    /// FAT32: a chain of clusters.
+    /// Any other: a chain of clusters.
     Chain { first: u32 },
 }
 
-/// Finds `name` (as `CONFIG.TXT`) in the root folder of the FAT volume that starts at byte `start` of `disk`.
+/// What a folder says of what is in it.
+struct Entry {
+    cluster: u32,
+    bytes: u32,
+}
+
+/// Finds the file `path` (as `CONFIG.TXT` or `A/VMLINUZ`) in the FAT volume that starts at byte `start` of `disk`.
 ///
 /// # Errors
-/// The errno of reading the disk; [`io::ErrorKind::InvalidData`] if there is no FAT volume.
-pub fn find_in_root(
+/// The errno of reading the disk; [`io::ErrorKind::InvalidData`] if there is no FAT volume,
+/// [`io::ErrorKind::InvalidInput`] if a part of the path is no 8.3 name.
+pub fn find(
     disk: &mut (impl Read + Seek),
     start: u64,
-    name: &str,
+    path: &str,
 ) -> io::Result<Option<FileStart>> {
     let volume = Volume::read(disk, start)?;
-    let wanted = short_name(name).ok_or_else(|| invalid("the name is no 8.3 name"))?;
-    match volume.root {
-        Root::Fixed { offset, bytes } => {
-            let entries = read_at(disk, offset, usize::try_from(bytes).unwrap_or(0))?;
-            Ok(volume.search(&entries, &wanted))
-        }
-        Root::Chain { first } => volume.search_chain(disk, first, &wanted),
+    let (folders, name) = match path.rsplit_once('/') {
+        Some((folders, name)) => (folders, name),
+        None => ("", path),
+    };
+    let mut folder = volume.root;
+    for above in folders.split('/').filter(|above| !above.is_empty()) {
+        let Some(found) = volume.look(disk, folder, above, ATTRIBUTE_FOLDER)? else {
+            return Ok(None);
+        };
+        folder = Folder::Chain {
+            first: found.cluster,
+        };
     }
+    let found = volume.look(disk, folder, name, 0)?;
+    Ok(found.and_then(|entry| {
+        Some(FileStart {
+            offset: volume.offset_of(entry.cluster)?,
+            bytes: entry.bytes,
+        })
+    }))
 }
 
 impl Volume {
@@ -77,17 +102,19 @@ impl Volume {
             return None;
         }
         let fixed_bytes = u64::from(u16_at(boot, 17)?) * ENTRY as u64;
-        let fat_sectors = match u16_at(boot, 22)? {
-            0 => u64::from(u32_at(boot, 36)?),
-            sectors => u64::from(sectors),
+        let either = |narrow, wide| match u16_at(boot, narrow)? {
+            0 => Some(u64::from(u32_at(boot, wide)?)),
+            number => Some(u64::from(number)),
         };
+        let fat_sectors = either(22, 36)?;
+        let end = start.checked_add(either(19, 32)?.checked_mul(sector)?)?;
         let fat = start.checked_add(u64::from(u16_at(boot, 14)?) * sector)?;
         let after_fats = fat.checked_add(fats * fat_sectors * sector)?;
         let root = match fixed_bytes {
-            0 => Root::Chain {
+            0 => Folder::Chain {
                 first: u32_at(boot, 44)?,
             },
-            bytes => Root::Fixed {
+            bytes => Folder::Fixed {
                 offset: after_fats,
                 bytes,
             },
@@ -96,9 +123,31 @@ impl Volume {
         Some(Self {
             cluster: per_cluster * sector,
             fat,
+            link: if fixed_bytes == 0 { 4 } else { 2 },
             data,
+            end,
             root,
         })
+    }
+
+    /// What is called `name` in `folder` and is a folder or a file, as `kind` says.
+    fn look(
+        &self,
+        disk: &mut (impl Read + Seek),
+        folder: Folder,
+        name: &str,
+        kind: u8,
+    ) -> io::Result<Option<Entry>> {
+        let wanted = short_name(name).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "the name is no 8.3 name")
+        })?;
+        match folder {
+            Folder::Fixed { offset, bytes } => {
+                let entries = read_at(disk, offset, usize::try_from(bytes).unwrap_or(0))?;
+                Ok(self.search(&entries, &wanted, kind))
+            }
+            Folder::Chain { first } => self.search_chain(disk, first, &wanted, kind),
+        }
     }
 
     fn search_chain(
@@ -106,30 +155,38 @@ impl Volume {
         disk: &mut (impl Read + Seek),
         first: u32,
         wanted: &[u8; 11],
-    ) -> io::Result<Option<FileStart>> {
+        kind: u8,
+    ) -> io::Result<Option<Entry>> {
         let mut cluster = first;
         for _ in 0..MAX_CLUSTERS {
             let Some(offset) = self.offset_of(cluster) else {
                 break;
             };
             let entries = read_at(disk, offset, usize::try_from(self.cluster).unwrap_or(0))?;
-            if let Some(found) = self.search(&entries, wanted) {
+            if let Some(found) = self.search(&entries, wanted, kind) {
                 return Ok(Some(found));
             }
             if Self::ends_in(&entries) {
                 break;
             }
-            let at = self.fat.saturating_add(u64::from(cluster) * 4);
-            let next = read_at(disk, at, 4)?;
-            cluster = u32_at(&next, 0).unwrap_or(0) & 0x0FFF_FFFF;
-            if cluster >= 0x0FFF_FFF8 {
-                break;
-            }
+            cluster = self.next(disk, cluster)?;
         }
         Ok(None)
     }
 
-    fn search(&self, entries: &[u8], wanted: &[u8; 11]) -> Option<FileStart> {
+    /// The cluster behind `cluster` in its chain; the numbers that end a chain are those of no cluster.
+    fn next(&self, disk: &mut (impl Read + Seek), cluster: u32) -> io::Result<u32> {
+        let at = u64::from(cluster)
+            .saturating_mul(self.link)
+            .saturating_add(self.fat);
+        let link = read_at(disk, at, usize::try_from(self.link).unwrap_or(4))?;
+        Ok(match self.link {
+            2 => u16_at(&link, 0).map_or(0, u32::from),
+            _ => u32_at(&link, 0).unwrap_or(0) & 0x0FFF_FFFF,
+        })
+    }
+
+    fn search(&self, entries: &[u8], wanted: &[u8; 11], kind: u8) -> Option<Entry> {
         let mut used = entries
             .chunks_exact(ENTRY)
             .take_while(|entry| !entry.starts_with(&[END]));
@@ -137,15 +194,14 @@ impl Volume {
             entry.starts_with(wanted)
                 && entry
                     .get(11)
-                    .is_some_and(|flags| flags & ATTRIBUTE_FOLDER_OR_LABEL == 0)
+                    .is_some_and(|flags| flags & (ATTRIBUTE_FOLDER | ATTRIBUTE_LABEL) == kind)
         })?;
         let high = match self.root {
-            Root::Fixed { .. } => 0,
-            Root::Chain { .. } => u32::from(u16_at(entry, 20)?),
+            Folder::Fixed { .. } => 0,
+            Folder::Chain { .. } => u32::from(u16_at(entry, 20)?),
         };
-        let cluster = high << 16 | u32::from(u16_at(entry, 26)?);
-        Some(FileStart {
-            offset: self.offset_of(cluster)?,
+        Some(Entry {
+            cluster: high << 16 | u32::from(u16_at(entry, 26)?),
             bytes: u32_at(entry, 28)?,
         })
     }
@@ -157,10 +213,11 @@ impl Volume {
             .any(|entry| entry.starts_with(&[END]))
     }
 
-    /// Byte offset of a cluster on the disk; the first two numbers are reserved.
+    /// Byte offset of a cluster on the disk; the first two numbers are reserved, and none lies outside of the volume.
     fn offset_of(&self, cluster: u32) -> Option<u64> {
         let index = u64::from(cluster).checked_sub(2)?;
-        self.data.checked_add(index.checked_mul(self.cluster)?)
+        let offset = self.data.checked_add(index.checked_mul(self.cluster)?)?;
+        (offset.checked_add(self.cluster)? <= self.end).then_some(offset)
     }
 }
 
@@ -219,6 +276,7 @@ mod tests {
         boot[14..16].copy_from_slice(&1_u16.to_le_bytes());
         boot[16] = 1;
         boot[17..19].copy_from_slice(&root_entries.to_le_bytes());
+        boot[19..21].copy_from_slice(&64_u16.to_le_bytes());
         boot[510..512].copy_from_slice(&[0x55, 0xAA]);
         if root_entries == 0 {
             boot[36..40].copy_from_slice(&1_u32.to_le_bytes());
@@ -246,7 +304,7 @@ mod tests {
             entry(b"CONFIG  TXT", 0x10, 9, 0),
             entry(b"CONFIG  TXT", 0x20, 3, 77),
         ];
-        let found = find_in_root(&mut disk(16, &root), START, "config.txt")
+        let found = find(&mut disk(16, &root), START, "config.txt")
             .unwrap()
             .unwrap();
         // Boot sector, FAT, one sector of root folder, then cluster 2.
@@ -263,7 +321,7 @@ mod tests {
     fn fat32_root_is_followed_over_clusters() {
         let mut root = vec![entry(b"OTHER   BIN", 0x20, 9, 1); 20];
         root.push(entry(b"CONFIG  TXT", 0x20, 7, 99));
-        let found = find_in_root(&mut disk(0, &root), START, "CONFIG.TXT")
+        let found = find(&mut disk(0, &root), START, "CONFIG.TXT")
             .unwrap()
             .unwrap();
         assert_eq!(
@@ -276,25 +334,39 @@ mod tests {
     }
 
     #[test]
+    fn nothing_lies_outside_of_the_volume() {
+        // Cluster 2 begins in sector 2 of 64.
+        for (cluster, want) in [(63, true), (64, false), (0x0FFF_FFFF, false)] {
+            let root = [entry(b"CONFIG  TXT", 0x20, cluster, 77)];
+            let found = find(&mut disk(0, &root), START, "CONFIG.TXT").unwrap();
+            assert_eq!(found.is_some(), want, "cluster {cluster}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_no_folder() {
+        let root = [entry(b"A          ", 0x20, 3, 77)];
+        assert_eq!(find(&mut disk(0, &root), START, "A/VMLINUZ").unwrap(), None);
+        assert!(find(&mut disk(0, &root), START, "A").unwrap().is_some());
+    }
+
+    #[test]
     fn what_lies_behind_the_end_of_a_folder_is_nothing() {
         let root = [[0; ENTRY], entry(b"CONFIG  TXT", 0x20, 3, 77)];
         for kind in [16, 0] {
-            let found = find_in_root(&mut disk(kind, &root), START, "CONFIG.TXT").unwrap();
+            let found = find(&mut disk(kind, &root), START, "CONFIG.TXT").unwrap();
             assert_eq!(found, None);
         }
     }
 
     #[test]
     fn absent_files_and_foreign_volumes_are_told_apart() {
-        assert_eq!(
-            find_in_root(&mut disk(16, &[]), START, "CONFIG.TXT").unwrap(),
-            None
-        );
-        let blank = find_in_root(&mut Cursor::new(vec![0; 8192]), START, "CONFIG.TXT").unwrap_err();
+        assert_eq!(find(&mut disk(16, &[]), START, "CONFIG.TXT").unwrap(), None);
+        let blank = find(&mut Cursor::new(vec![0; 8192]), START, "CONFIG.TXT").unwrap_err();
         assert_eq!(blank.kind(), io::ErrorKind::InvalidData);
-        let far = find_in_root(&mut disk(0, &[]), u64::MAX - 100, "CONFIG.TXT").unwrap_err();
+        let far = find(&mut disk(0, &[]), u64::MAX - 100, "CONFIG.TXT").unwrap_err();
         assert_eq!(far.kind(), io::ErrorKind::UnexpectedEof);
-        let short = find_in_root(&mut Cursor::new(vec![0; 100]), START, "CONFIG.TXT").unwrap_err();
+        let short = find(&mut Cursor::new(vec![0; 100]), START, "CONFIG.TXT").unwrap_err();
         assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
     }
 
@@ -308,7 +380,7 @@ mod tests {
                 let at = 4096 + (state >> 8) as usize % 2048;
                 bytes[at] = state as u8;
             }
-            let _ = find_in_root(&mut Cursor::new(bytes), START, "CONFIG.TXT");
+            let _ = find(&mut Cursor::new(bytes), START, "CONFIG.TXT");
         }
     }
 }

@@ -230,6 +230,9 @@ pub const PROC_SYS: &str = "/proc/sys";
 /// Disks and partitions, by name.
 pub const SYS_CLASS_BLOCK: &str = "/sys/class/block";
 
+/// Network interfaces, by name.
+pub const SYS_CLASS_NET: &str = "/sys/class/net";
+
 /// Leads to `/run`, for programs that know only the older name.
 pub const PERM_VAR_RUN: &str = "/perm/var/run";
 
@@ -253,6 +256,9 @@ pub const DMI_UUID: &str = "/sys/class/dmi/id/product_uuid";
 
 /// The machine, as its firmware names it.
 pub const DMI: &str = "/sys/class/dmi/id";
+
+/// Variables of a UEFI firmware, where it is one; empty until their file system is mounted.
+pub const EFI_VARIABLES: &str = "/sys/firmware/efi/efivars";
 
 /// The image's bill of materials (gokrazy's place).
 pub const SBOM_JSON: &str = "/etc/gokrazy/sbom.json";

@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gokrazy_core::fat::find_in_root;
+use gokrazy_core::fat::find;
 use gokrazy_core::gpt::{HEAD_SECTORS, TAIL_SECTORS, Table};
 
 const SECTOR: u64 = 512;
@@ -170,7 +170,7 @@ fn check_fat(bits: &str, mib: u64, entries_before: usize) {
         &["-F", bits, "-s", "1", "-n", "CONFIG", image],
     );
     let put = |name: &str, text: &str| {
-        let source = scratch.0.join(name);
+        let source = scratch.0.join(name.replace('/', "-"));
         open(&source).write_all_at(text.as_bytes(), 0).unwrap();
         let target = format!("::/{name}");
         let arguments = ["-o", "-i", image, source.to_str().unwrap(), &target];
@@ -185,19 +185,32 @@ fn check_fat(bits: &str, mib: u64, entries_before: usize) {
     let text = "os_prefix=A/\narm_64bit=1\n";
     put("config.txt", text);
 
+    run("mtools", "mmd", &["-i", image, "::/A"]);
+    for number in 0..entries_before {
+        put(&format!("A/another long name {number}"), "x");
+    }
+    put("A/vmlinuz", "a kernel");
+
     let disk = scratch.disk("disk", (mib + 1) * MIB);
     let mut file = open(&disk);
     file.write_all_at(&fs::read(&volume).unwrap(), MIB).unwrap();
-    let found = find_in_root(&mut file, MIB, "CONFIG.TXT").unwrap().unwrap();
+    let found = find(&mut file, MIB, "CONFIG.TXT").unwrap().unwrap();
     assert_eq!(found.bytes as usize, text.len());
     let mut bytes = vec![0; text.len()];
     file.read_exact_at(&mut bytes, found.offset).unwrap();
     assert_eq!(String::from_utf8(bytes).unwrap(), text);
     assert_eq!(
-        find_in_root(&mut file, MIB, "ABSENT.TXT").unwrap(),
+        find(&mut file, MIB, "ABSENT.TXT").unwrap(),
         None,
         "FAT{bits}"
     );
+    let kernel = find(&mut file, MIB, "A/VMLINUZ").unwrap().unwrap();
+    let mut bytes = vec![0; kernel.bytes as usize];
+    file.read_exact_at(&mut bytes, kernel.offset).unwrap();
+    assert_eq!(bytes, b"a kernel");
+    for absent in ["A/ABSENT", "B/VMLINUZ", "VMLINUZ"] {
+        assert_eq!(find(&mut file, MIB, absent).unwrap(), None, "{absent}");
+    }
 }
 
 #[test]

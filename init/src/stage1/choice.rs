@@ -63,16 +63,28 @@ fn start(choice: Choice) -> Next {
     })
 }
 
+/// Whether the running kernel has its own slot still to try, instead of sending the machine to the other kernel.
+///
+/// It does so if nothing can be written to the table: each kernel would read what the other one has read, and send the
+/// machine back.
+pub(super) fn may_stay(table: &Table, kernel: Kernel) -> bool {
+    kernel.slot.is_some_and(|own| is_left(table.state(own)))
+}
+
+/// Whether a slot may be started.
+fn is_left(state: SlotState) -> bool {
+    match state {
+        SlotState::Good => true,
+        SlotState::Trial { attempts_left } => attempts_left > 0,
+        SlotState::Empty | SlotState::Bad => false,
+    }
+}
+
 /// Whether a slot that could not be started is to be noted as bad: not if another slot's kernel tried it, which may be
 /// the only thing that is wrong, and not if no other one could be started in its place, since a card that fails to
 /// answer once would then be the machine's end.
 pub(super) fn is_to_blame(table: &Table, slot: SlotName, kernel: Kernel) -> bool {
-    let has_substitute = match table.state(slot.other()) {
-        SlotState::Good => true,
-        SlotState::Trial { attempts_left } => attempts_left > 0,
-        SlotState::Empty | SlotState::Bad => false,
-    };
-    has_substitute && kernel.slot.is_none_or(|running| running == slot)
+    is_left(table.state(slot.other())) && kernel.slot.is_none_or(|running| running == slot)
 }
 
 /// What to try when no slot may be started: whatever is installed, the running kernel's own slot first. It may fail,
@@ -248,6 +260,94 @@ mod tests {
                 starts_of_b += u8::from(candidate.slot == SlotName::B);
             }
             assert!(starts_of_b <= TRIAL_ATTEMPTS, "mask {cut_mask:b}");
+        }
+    }
+
+    /// What stage 1 does with one kernel on a disk that takes or refuses writes to the table: the other kernel's slot
+    /// if it sends the machine there, otherwise the slot that is started, if any is.
+    fn one_boot(stored: &mut Table, takes_writes: bool, own: SlotName, usable: [bool; 2]) -> Went {
+        let mut table = *stored;
+        let mut kernel = Kernel {
+            slot: Some(own),
+            switchable: true,
+        };
+        loop {
+            let candidate = match next(&table, kernel) {
+                Next::Start(candidate) => candidate,
+                Next::OtherKernel(slot) if may_stay(&table, kernel) && !takes_writes => {
+                    kernel.switchable = false;
+                    assert_ne!(slot, own);
+                    continue;
+                }
+                Next::OtherKernel(slot) => return Went::ToKernel(slot),
+                Next::GiveUp => return Went::Nowhere,
+            };
+            let slot = candidate.slot;
+            let counted = candidate.write_first.is_none() || takes_writes;
+            table = candidate.write_first.unwrap_or(table);
+            if takes_writes {
+                *stored = table;
+            }
+            // Another slot's modules do not fit the running kernel.
+            let is_usable = slot == own && usable[usize::from(slot == SlotName::B)];
+            if is_usable && (counted || candidate.attempt.is_none()) {
+                return Went::Up(slot);
+            }
+            if takes_writes && is_to_blame(&table, slot, kernel) {
+                *stored = condemned(&table, slot);
+            }
+            table = condemned(&table, slot);
+        }
+    }
+
+    #[derive(Debug, PartialEq)]
+    enum Went {
+        Up(SlotName),
+        ToKernel(SlotName),
+        Nowhere,
+    }
+
+    /// With each table, a writable one or not, and each slot whole or broken: the kernels never send the machine to
+    /// each other without end, and a whole good slot comes up.
+    #[test]
+    fn kernels_do_not_alternate_for_ever() {
+        let states = [
+            SlotState::Good,
+            SlotState::Bad,
+            SlotState::Empty,
+            SlotState::Trial { attempts_left: 2 },
+        ];
+        let both = [SlotName::A, SlotName::B];
+        let flags = [false, true];
+        for (a, b) in states.iter().flat_map(|a| states.map(|b| (*a, b))) {
+            for preferred in both {
+                for (own, takes_writes) in both.iter().flat_map(|own| flags.map(|yes| (*own, yes)))
+                {
+                    for usable in [[true, true], [true, false], [false, true]] {
+                        let mut stored = Table {
+                            preferred,
+                            ..Table::new()
+                        }
+                        .with(SlotName::A, a)
+                        .with(SlotName::B, b);
+                        let what = format!("{stored:?} {own} {takes_writes} {usable:?}");
+                        let mut went = Went::ToKernel(own);
+                        for _ in 0..4 {
+                            let Went::ToKernel(kernel) = went else {
+                                break;
+                            };
+                            went = one_boot(&mut stored, takes_writes, kernel, usable);
+                        }
+                        assert!(!matches!(went, Went::ToKernel(_)), "no end: {what}");
+                        let whole = |slot: SlotName, state| {
+                            state == SlotState::Good && usable[usize::from(slot == SlotName::B)]
+                        };
+                        if whole(SlotName::A, a) && whole(SlotName::B, b) {
+                            assert!(matches!(went, Went::Up(_)), "{went:?}: {what}");
+                        }
+                    }
+                }
+            }
         }
     }
 

@@ -2,8 +2,11 @@
 //!
 //! The file stays where it lies and as long as it is, so a power cut leaves the old line or the new one.
 //! Mounting the partition and replacing the file would touch its folder and allocation table too.
+//! A folder without a kernel is never named: the firmware would fall back to the partition's root, find none there
+//! either, and stop for good.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -12,8 +15,13 @@ use gokrazy_core::fat;
 use gokrazy_core::layout::{BOOT, SECTOR_BYTES};
 use gokrazy_core::slots::SlotName;
 
+use super::lasting;
+
 /// What the firmware reads first.
 const CONFIG: &str = "CONFIG.TXT";
+
+/// The kernel's name unless `kernel=` says otherwise (config.txt documentation, for 64 bits).
+const KERNEL: &str = "kernel8.img";
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +43,8 @@ pub(super) fn select(disk: &BootDisk, slot: SlotName) -> Result<Selected> {
     let start = disk
         .start_of(BOOT.number)
         .ok_or_else(|| anyhow!("there is no boot partition"))?;
-    let found = fat::find_in_root(&mut file, start, CONFIG)
-        .with_context(|| format!("look for {CONFIG}"))?;
+    let found =
+        fat::find(&mut file, start, CONFIG).with_context(|| format!("look for {CONFIG}"))?;
     let found = found.ok_or_else(|| {
         anyhow!("the boot partition has no {CONFIG}: this firmware is told otherwise")
     })?;
@@ -49,10 +57,28 @@ pub(super) fn select(disk: &BootDisk, slot: SlotName) -> Result<Selected> {
         Some(Selected::Already) => return Ok(Selected::Already),
         Some(Selected::Changed) => {}
     }
-    file.write_all_at(&sector, found.offset)
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("write {CONFIG}"))?;
+    let text = sector.get(..length).unwrap_or_default();
+    check_kernel(&mut file, start, &kernel_path(text, slot))?;
+    lasting::write(&file, &sector, found.offset).with_context(|| format!("write {CONFIG}"))?;
     Ok(Selected::Changed)
+}
+
+/// Where the firmware will look for the slot's kernel, by this text of `config.txt`.
+fn kernel_path(text: &[u8], slot: SlotName) -> String {
+    let text = String::from_utf8_lossy(text);
+    let mut named = text.lines().filter_map(|line| line.strip_prefix("kernel="));
+    let name = named.next_back().unwrap_or(KERNEL);
+    format!("{}/{}", slot.kernel_folder(), name.trim())
+}
+
+/// Refuses a kernel that is not there; one with a long name cannot be looked for, and is taken at its word.
+fn check_kernel(file: &mut File, start: u64, path: &str) -> Result<()> {
+    match fat::find(file, start, path) {
+        Ok(Some(kernel)) if kernel.bytes > 0 => Ok(()),
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+        Ok(_) => bail!("the boot partition has no kernel {path}"),
+        Err(error) => Err(error).with_context(|| format!("look for {path}")),
+    }
 }
 
 /// Changes the folder's letter in the last `os_prefix` line, the one that counts; `None` if there is no such line.
@@ -116,6 +142,16 @@ mod tests {
             SlotName::A,
             Some((Selected::Changed, want)),
         );
+    }
+
+    #[test]
+    fn the_kernel_is_where_the_firmware_looks_for_it() {
+        let path = |text: &str| kernel_path(text.as_bytes(), SlotName::B);
+        assert_eq!(
+            path("os_prefix=A/\nkernel=old\nkernel=vmlinuz\r\n"),
+            "B/vmlinuz"
+        );
+        assert_eq!(path("# kernel=x\n"), "B/kernel8.img");
     }
 
     #[test]

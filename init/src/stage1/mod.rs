@@ -11,27 +11,32 @@
 //! - An attempt is counted on the disk before the slot is started ([`gokrazy_core::slots`]).
 //! - A slot's kernel and root go together: where the firmware can be told, a slot is started by its own kernel.
 //! - A firmware that took no notice is told once: the command is given only if it changes what stands there.
+//! - Where nothing can be noted, no kernel sends the machine to the other one while its own slot can be started.
+//! - A kernel on trial does not wait for its disk for ever; any other does.
 //! - A slot is noted as bad only for its own faults, only by its own kernel, and only if the other one can be started.
 //! - A disk that refuses to be written does not keep a good slot from starting, and nothing is tried for ever.
 //! - Where no slot is left that may be started, what is installed is tried all the same.
 //! - Nothing on the disk can make this code panic, and if nothing can be started, the console says what was tried.
 //!
-//! The choice is in `choice`, pure; `disk`, `kernel` and `root` touch the machine.
+//! The choice is in `choice`, pure; `wait`, `kernel`, `table` and `root` touch the machine.
 
 mod choice;
 mod kernel;
+mod lasting;
 mod modules;
+mod patience;
 mod root;
 mod table;
+mod wait;
 
 use std::fs;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use gokrazy_core::boot_disk::{self, BootDisk};
-use gokrazy_core::cmdline::{CommandLine, RootSource};
+use gokrazy_core::boot_disk::BootDisk;
+use gokrazy_core::cmdline::CommandLine;
 use gokrazy_core::kmsg::{self, Priority};
 use gokrazy_core::paths;
 use gokrazy_core::slots::{SlotName, Table};
@@ -42,18 +47,10 @@ use choice::{Candidate, Kernel, Next};
 use modules::Modules;
 use root::Failed;
 use table::SlotTable;
+use wait::NoDisk;
 
 /// How long a message that tells of a dead end stays on the console.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-
-/// Devices come with an announcement; this is for those that were announced while we looked.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-
-/// After this the disk's driver may be one that no device asks for.
-const SHYNESS: Duration = Duration::from_secs(3);
-
-/// After this the console learns what we wait for, and again at each multiple.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What stage 1 hands to stage 2, as environment.
 #[derive(Debug, Default)]
@@ -75,9 +72,13 @@ pub fn is_stage1() -> bool {
 pub fn run() -> ! {
     if let Err(error) = boot() {
         say(Priority::Error, &format!("cannot boot: {error:#}"));
+        let way_out = match error.downcast_ref::<NoDisk>() {
+            Some(_) => "firmware that has another kernel takes that one next",
+            None => "write the image to the card anew, or put a working slot back",
+        };
         say(
             Priority::Error,
-            "write the image to the card anew, or put a working slot back; restarting in 10 s",
+            &format!("{way_out}; restarting in {} s", LAST_WORDS.as_secs()),
         );
     }
     thread::sleep(LAST_WORDS);
@@ -99,7 +100,7 @@ fn boot() -> Result<()> {
         .root()
         .ok_or_else(|| anyhow!("the kernel command line has no root= that we understand"))?;
     let mut modules = Modules::open(&release);
-    let disk = wait_for(&source, &uevents, &mut modules);
+    let disk = wait::for_disk(&line, &source, &uevents, &mut modules)?;
     modules.load_file_system();
     let kernel_slot = line
         .value("gokrazy.slot")
@@ -113,40 +114,6 @@ fn boot() -> Result<()> {
             &release,
             &format!("read the slot table: {error:#}"),
         ),
-    }
-}
-
-/// Loads modules until the disk with the root is there, and waits for it; for ever, telling the console what is
-/// missing.
-#[expect(clippy::disallowed_methods, reason = "this is the loop that waits")]
-fn wait_for(source: &RootSource, uevents: &UeventSocket, modules: &mut Modules) -> BootDisk {
-    let start = Instant::now();
-    let mut told = 0;
-    loop {
-        if let Some(disk) = BootDisk::find(source) {
-            return disk;
-        }
-        modules.listen(uevents);
-        if modules.load_next() {
-            continue;
-        }
-        // Disks are found by kernel threads: there is time.
-        modules.load_file_system();
-        if start.elapsed() >= SHYNESS {
-            modules.want_all();
-        }
-        let patience_lost = start.elapsed().as_secs() / PATIENCE.as_secs();
-        if patience_lost > told {
-            told = patience_lost;
-            let disks = boot_disk::disks().join(", ");
-            let known = if disks.is_empty() { "none" } else { &disks };
-            let why = boot_disk::obstacle(source).map_or(String::new(), |why| format!("; {why}"));
-            say(
-                Priority::Warning,
-                &format!("waiting for {source}; disks so far: {known}{why}"),
-            );
-        }
-        uevents.wait(LOOK_AGAIN);
     }
 }
 
@@ -168,8 +135,9 @@ fn start_by_table(
                 try_slot(&mut table, disk, kernel, &candidate, release, &mut reasons)?;
             }
             Next::OtherKernel(slot) => {
+                let reason = ask_for_kernel_of(&mut table, disk, kernel, slot);
                 kernel.switchable = false;
-                reasons.push(ask_for_kernel_of(disk, slot));
+                reasons.push(reason);
             }
             Next::GiveUp => return start_anyway(&table, disk, kernel, release, reasons),
         }
@@ -221,7 +189,12 @@ fn try_slot(
         Err(error) if candidate.attempt.is_some() => {
             Failed::Unusable(error.context("count the attempt"))
         }
-        Err(_) | Ok(()) => start(disk, candidate, release, reasons, table.current()),
+        counted => {
+            if let Err(error) = counted {
+                say(Priority::Error, &format!("{error:#}"));
+            }
+            start(disk, candidate, release, reasons, table.current())
+        }
     };
     let (Failed::Unusable(error) | Failed::Stranded(error)) = &failed;
     let reason = format!("slot {slot}: {error:#}");
@@ -243,11 +216,24 @@ fn try_slot(
 }
 
 /// Makes the firmware take the kernel of `slot`, and restarts; comes back only with the reason why not.
-fn ask_for_kernel_of(disk: &BootDisk, slot: SlotName) -> String {
+fn ask_for_kernel_of(
+    table: &mut SlotTable,
+    disk: &BootDisk,
+    kernel: Kernel,
+    slot: SlotName,
+) -> String {
     say(
         Priority::Warning,
         &format!("slot {slot} is to be started by its own kernel"),
     );
+    if choice::may_stay(table.current(), kernel)
+        && let Err(error) = table.write(table.current().next())
+    {
+        let reason =
+            format!("slot {slot} is not tried, what comes of it cannot be noted: {error:#}");
+        say(Priority::Warning, &reason);
+        return reason;
+    }
     let reason = match kernel::select(disk, slot) {
         Ok(kernel::Selected::Changed) => {
             restart();

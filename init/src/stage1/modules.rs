@@ -67,8 +67,13 @@ impl Modules {
 
     /// Loads the root's file system, unless it is there.
     pub(super) fn load_file_system(&mut self) {
-        if self.order.begin(FILE_SYSTEM) {
-            self.load(FILE_SYSTEM);
+        self.load_now(FILE_SYSTEM);
+    }
+
+    /// Loads a module that no device asks for.
+    pub(super) fn load_now(&mut self, name: &str) {
+        if self.order.begin(name) {
+            self.load(name);
         }
     }
 

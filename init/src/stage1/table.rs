@@ -9,6 +9,8 @@ use gokrazy_core::boot_disk::BootDisk;
 use gokrazy_core::layout::{SECTOR_BYTES, SLOT_TABLE_BYTES, SLOT_TABLE_LBAS};
 use gokrazy_core::slots::{Stored, Table, read_copies};
 
+use super::lasting;
+
 /// The table, where its next copy goes, and the disk that it lies on.
 #[derive(Debug)]
 pub(super) struct SlotTable {
@@ -61,9 +63,7 @@ impl SlotTable {
         } else {
             (second, 0)
         };
-        self.file
-            .write_all_at(&table.encode(), lba * SECTOR_BYTES)
-            .and_then(|()| self.file.sync_all())
+        lasting::write(&self.file, &table.encode(), lba * SECTOR_BYTES)
             .context("write the slot table")?;
         self.stored.next_copy = then;
         Ok(())

@@ -19,9 +19,12 @@ const STORAGE_UEFI: &str = "virtio_pci virtio_blk virtio_scsi virtio_mmio ahci s
 
 const STORAGE_AMD64: &str = "ata_piix ehci_pci mmc_block sdhci_pci vmw_pvscsi";
 
+/// UEFI's variables: whether the firmware starts a kernel on trial.
+const VARIABLES: &str = "efivarfs";
+
 /// File systems and what they ask of the kernel by name.
 const FILE_SYSTEMS: &str = "crc32c_generic ext4 vfat exfat nls_cp437 nls_iso8859_1 nls_ascii nls_utf8 loop fuse \
-    overlay efivarfs";
+    overlay";
 
 /// QEMU's and common USB adapters, then virtual ones.
 const NETWORK: &str = "virtio_net usbnet cdc_ether cdc_ncm rndis_host asix ax88179_178a r8152 tun veth bridge 8021q \
@@ -62,14 +65,22 @@ fn names(groups: &[&'static str]) -> Names {
 pub(super) fn initramfs(board: Board) -> Names {
     match board {
         Board::Pi => names(&[ROOT, STORAGE_PI, STORAGE]),
-        Board::UefiArm64 => names(&[ROOT, STORAGE_UEFI, STORAGE]),
-        Board::UefiAmd64 => names(&[ROOT, STORAGE_UEFI, STORAGE, STORAGE_AMD64]),
+        Board::UefiArm64 => names(&[ROOT, STORAGE_UEFI, STORAGE, VARIABLES]),
+        Board::UefiAmd64 => names(&[ROOT, STORAGE_UEFI, STORAGE, STORAGE_AMD64, VARIABLES]),
     }
 }
 
 /// What the root carries; most are loaded when a device asks. Boards of one processor have the same.
 pub(super) fn root(architecture: Architecture) -> Names {
-    let common = names(&[ROOT, STORAGE, STORAGE_UEFI, FILE_SYSTEMS, NETWORK, DEVICES]);
+    let common = names(&[
+        ROOT,
+        STORAGE,
+        STORAGE_UEFI,
+        FILE_SYSTEMS,
+        VARIABLES,
+        NETWORK,
+        DEVICES,
+    ]);
     let more = match architecture {
         Architecture::Arm64 => names(&[STORAGE_PI, NETWORK_ARM64, DEVICES_ARM64]),
         Architecture::Amd64 => names(&[STORAGE_AMD64, NETWORK_AMD64, DEVICES_AMD64]),

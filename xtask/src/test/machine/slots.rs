@@ -23,6 +23,9 @@ use crate::vm::guest::Ending;
 /// Bytes at the head of a root that are broken.
 const BROKEN: usize = 1024 * 1024;
 
+/// The GUID of no partition.
+const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
+
 /// How long a machine may take until it starts a slot.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -52,12 +55,31 @@ pub(super) fn broken_root(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
         "the table is {table:?}"
     );
     steps.passed("the table remembers which slot is bad");
-    Ok(())
+    nothing_can_be_noted(lab, steps)
+}
+
+/// The table asks for the broken slot and cannot be written, so that neither kernel can tell the other what it met: the
+/// one that runs stays.
+fn nothing_can_be_noted(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
+    put_table(lab.disk(), |table| Table {
+        preferred: SlotName::A,
+        ..table.with(SlotName::A, SlotState::Good)
+    })?;
+    let mut guest = lab.power_on_with_faults(&SLOT_TABLE_LBAS)?;
+    lab.first_answer(&mut guest)?;
+    let status = lab.status()?;
+    ensure!(
+        text(&status, "Slot") == "b" && text(&status, "Fallback").contains("cannot be noted"),
+        "with a table that cannot be written: {status}"
+    );
+    steps.passed("two kernels do not send the machine to each other where nothing can be noted");
+    lab.end_by(guest, "/poweroff", Ending::PowerOff).map(drop)
 }
 
 /// A trial slot is counted down on the disk before each start, by whichever copy of the table is whole, and is bad at
 /// the end; on the way the other slot lacks ntp.
 pub(super) fn trial(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
+    without_its_disk(lab, steps)?;
     parts::root_without(lab, ROOT_B, &["gokrazy/ntp"])?;
     put_table(lab.disk(), |table| {
         let trial = SlotState::Trial { attempts_left: 2 };
@@ -95,6 +117,42 @@ pub(super) fn trial(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
     let table = table(lab.disk())?.context("a whole slot table")?;
     ensure!(table.a == SlotState::Bad, "slot a is {}", table.a);
     steps.passed("after the last one it is bad, and the other slot runs, also without ntp");
+    Ok(())
+}
+
+/// A kernel that the firmware starts on trial, and that does not find its disk, gives way: the firmware takes the one
+/// that it had, as the next boots show.
+fn without_its_disk(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
+    let device = boot_partition(lab);
+    let entry = lab.scratch("entry.conf");
+    let from = "::/loader/entries/gokrazy-a.conf";
+    process::capture(
+        Command::new("mcopy")
+            .args(["-n", "-i", &device, from])
+            .arg(&entry),
+    )?;
+    let text = fs::read_to_string(&entry).with_context(|| format!("read {}", entry.display()))?;
+    let absent = text.replace(&root_id(lab.hostname(), SlotName::A).to_string(), NOBODY);
+    ensure!(absent != text, "the entry names no root: {text}");
+    write(&entry, &format!("{} rootwait=6\n", absent.trim_end()))?;
+    // It counts one attempt, and its name comes before that of the other one.
+    let to = "::/loader/entries/gokrazy-b+1.conf";
+    process::capture(
+        Command::new("mcopy")
+            .args(["-i", &device])
+            .arg(&entry)
+            .arg(to),
+    )?;
+    let mut guest = lab.power_on()?;
+    for words in [
+        "the firmware starts this kernel on trial",
+        "not there after 6 s",
+    ] {
+        guest.console().wait_for(words, LIMIT)?;
+    }
+    let ending = guest.wait_for_end(LIMIT)?;
+    ensure!(ending == Ending::Reboot, "it ended by {ending:?}");
+    steps.passed("a kernel on trial that finds no disk starts the machine anew");
     Ok(())
 }
 
@@ -140,8 +198,23 @@ pub(super) fn no_modules(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Both copies of the table are gone: the command line says what to boot.
+/// The table asks for a slot whose kernel is not there; then both copies of the table are gone, and the command line
+/// says what to boot.
 pub(super) fn no_table(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Result<()> {
+    put_table(lab.disk(), |table| Table {
+        preferred: SlotName::B,
+        ..table.with(SlotName::B, SlotState::Good)
+    })?;
+    let mut guest = lab.power_on()?;
+    lab.first_answer(&mut guest)?;
+    let status = lab.status()?;
+    let words = "has no kernel B/vmlinuz";
+    ensure!(
+        text(&status, "Slot") == "a" && text(&status, "Fallback").contains(words),
+        "with a slot without a kernel: {status}"
+    );
+    lab.end_by(guest, "/poweroff", Ending::PowerOff)?;
+    steps.passed("the firmware is not told to take a kernel that is not there");
     for lba in SLOT_TABLE_LBAS {
         break_copy(lab.disk(), lba)?;
     }
@@ -183,14 +256,19 @@ fn break_copy(disk: &Disk, lba: u64) -> Result<()> {
     disk.write(lba * SECTOR_BYTES, &[0xa5; SLOT_TABLE_BYTES])
 }
 
-fn copy_kernel_folder(lab: &Lab<'_>) -> Result<()> {
-    let folder = lab.scratch("slot-b");
-    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    let device = format!(
+/// How mtools name the boot partition inside the disk.
+fn boot_partition(lab: &Lab<'_>) -> String {
+    format!(
         "{}@@{}",
         lab.disk().path().display(),
         gokrazy_core::layout::BOOT.first_lba * SECTOR_BYTES
-    );
+    )
+}
+
+fn copy_kernel_folder(lab: &Lab<'_>) -> Result<()> {
+    let folder = lab.scratch("slot-b");
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let device = boot_partition(lab);
     process::capture(
         Command::new("mcopy")
             .args(["-s", "-n", "-i", &device, "::/A"])
