@@ -37,6 +37,17 @@ impl BootDisk {
         }
     }
 
+    /// The disk with the node `node`, if it holds what `root=` names: of two disks with the same image, the one that was
+    /// chosen before.
+    pub fn at(node: &Path, source: &RootSource) -> Option<Self> {
+        match source {
+            RootSource::PartUuid { uuid, offset } => {
+                on_disk(node.file_name()?.to_str()?, uuid, *offset)
+            }
+            RootSource::Device(path) => by_node(Path::new(path)),
+        }
+    }
+
     /// Whether its partitions are known to us: without them there are no slots.
     pub fn has_partitions(&self) -> bool {
         !self.partitions.is_empty()

@@ -22,6 +22,8 @@ pub struct BootInfo {
     pub first_boot: bool,
     /// Why `/perm` is a temporary folder in memory; absent when it is what it should be.
     pub perm_problem: Option<String>,
+    /// What `/perm`'s file system noted of its own damage, though it is in use; absent where there is none.
+    pub perm_errors: Option<String>,
     /// Why stage 1 did not boot the slot that it was asked to; absent when it did.
     pub fallback: Option<String>,
 }
@@ -43,6 +45,7 @@ impl BootInfo {
             attempt: document.optional_as("attempt")?,
             first_boot: document.get("first_boot") == Some("yes"),
             perm_problem: document.optional_as("perm_problem")?,
+            perm_errors: document.optional_as("perm_errors")?,
             fallback: document.optional_as("fallback")?,
         })
     }
@@ -58,6 +61,7 @@ impl BootInfo {
             .set_some("attempt", self.attempt)
             .set("first_boot", if self.first_boot { "yes" } else { "no" })
             .set_some("perm_problem", self.perm_problem.as_ref())
+            .set_some("perm_errors", self.perm_errors.as_ref())
             .set_some("fallback", self.fallback.as_ref())
             .render()
     }
@@ -78,6 +82,7 @@ mod tests {
             attempt: Some(1),
             first_boot: true,
             perm_problem: Some("mount /dev/mmcblk0p4: bad superblock".to_owned()),
+            perm_errors: None,
             fallback: None,
         };
         let text = "build_id=0123abcd\nmodel='Raspberry Pi 3 Model B'\n\
@@ -85,6 +90,11 @@ mod tests {
                     boot_id=5b0ae8bd-8a5a-4f71-b9bd-1d4a2a7e7d0f\nslot=b\nattempt=1\nfirst_boot=yes\n\
                     perm_problem='mount /dev/mmcblk0p4: bad superblock'\n";
         assert_eq!(info.render(), text);
-        assert_eq!(BootInfo::parse(text), Ok(info));
+        assert_eq!(BootInfo::parse(text), Ok(info.clone()));
+        let damaged = BootInfo {
+            perm_errors: Some("3 errors".to_owned()),
+            ..info
+        };
+        assert_eq!(BootInfo::parse(&damaged.render()), Ok(damaged));
     }
 }

@@ -75,6 +75,7 @@ struct PermBody<'a> {
     #[serde(flatten)]
     storage: Option<StorageBody<'a>>,
     problem: Option<&'a str>,
+    errors: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -84,6 +85,7 @@ struct StorageBody<'a> {
     used: u64,
     available: u64,
     total: u64,
+    read_only: bool,
 }
 
 #[derive(Serialize)]
@@ -125,6 +127,7 @@ impl<'a> From<&'a Snapshot> for MachineBody<'a> {
             perm: PermBody {
                 storage: snapshot.perm.as_ref().map(Into::into),
                 problem: boot.and_then(|boot| boot.perm_problem.as_deref()),
+                errors: boot.and_then(|boot| boot.perm_errors.as_deref()),
             },
             mounts: snapshot.mounts.iter().map(Into::into).collect(),
             clock: ClockBody {
@@ -148,6 +151,7 @@ impl<'a> From<&'a Storage> for StorageBody<'a> {
             used: storage.used,
             available: storage.available,
             total: storage.total,
+            read_only: storage.read_only,
         }
     }
 }

@@ -48,6 +48,7 @@ pub struct Status<'a> {
     fallback: Option<&'a str>,
     first_boot: bool,
     perm_problem: Option<&'a str>,
+    perm_errors: Option<&'a str>,
     uptime_seconds: Option<u64>,
     #[serde(rename = "UptimeMS")]
     uptime_ms: Option<u64>,
@@ -232,6 +233,7 @@ impl<'a> From<&'a Snapshot> for Status<'a> {
             fallback: boot.and_then(|boot| boot.fallback.as_deref()),
             first_boot: boot.is_some_and(|boot| boot.first_boot),
             perm_problem: boot.and_then(|boot| boot.perm_problem.as_deref()),
+            perm_errors: boot.and_then(|boot| boot.perm_errors.as_deref()),
             uptime_seconds: snapshot.uptime.map(|uptime| uptime.as_secs()),
             uptime_ms: snapshot.uptime.map(milliseconds),
             now_ms: snapshot

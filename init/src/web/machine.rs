@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gokrazy_core::regular_file;
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 /// Most bytes read of any state file or file of the kernel.
 const MAX_FILE: u64 = 64 * 1024;
@@ -60,6 +60,8 @@ pub struct Storage {
     pub available: u64,
     /// Its size.
     pub total: u64,
+    /// Whether nothing can be written, as after an error of the file system.
+    pub read_only: bool,
 }
 
 /// Names that uname(2) gives.
@@ -155,6 +157,7 @@ pub fn storage(target: &Path, mounts: &[(String, String)]) -> Option<Storage> {
         used: bytes(figures.blocks().saturating_sub(figures.blocks_free())),
         available: bytes(figures.blocks_available()),
         total: bytes(figures.blocks()),
+        read_only: figures.flags().contains(FsFlags::ST_RDONLY),
     })
 }
 

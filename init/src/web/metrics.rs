@@ -64,6 +64,8 @@ fn machine(page: &mut Page, snapshot: &Snapshot) {
         let help = "Free for programs on /perm.";
         let name = "gokrazy_perm_available_bytes";
         page.gauge(name, "bytes", help, perm.available);
+        let help = "Whether nothing can be stored on /perm.";
+        page.flag("gokrazy_perm_read_only", help, perm.read_only);
     }
     if let Some(boot) = &snapshot.boot {
         let help = "Whether /perm is lost with the next boot.";

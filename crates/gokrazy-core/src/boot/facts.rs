@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::path::PathBuf;
 
 use super::plan::EarlyFacts;
 use crate::paths;
@@ -13,6 +14,8 @@ pub(super) struct FromStage1 {
     pub(super) slot: Option<SlotName>,
     pub(super) attempt: Option<u8>,
     pub(super) fallback: Option<String>,
+    /// The node of the disk that it booted from.
+    pub(super) disk: Option<PathBuf>,
 }
 
 pub(super) fn early() -> EarlyFacts {
@@ -40,6 +43,7 @@ pub(super) fn from_stage1() -> FromStage1 {
             .ok()
             .and_then(|word| word.parse().ok()),
         fallback: env::var("GOKRAZY_FALLBACK").ok(),
+        disk: env::var_os("GOKRAZY_DISK").map(PathBuf::from),
     }
 }
 

@@ -50,12 +50,12 @@ pub fn boot() -> BootReport {
     perform::all(&plan::early(&early), &mut problems);
     clock_floor::apply(Path::new(paths::BUILD_ID), &mut problems);
     let hotplug = start_modules(&mut problems);
-    let perm_problem = perm::mount(&mut problems);
+    let from_stage1 = facts::from_stage1();
+    let perm = perm::mount(from_stage1.disk.as_deref(), &mut problems);
     perform::all(&plan::late(serial::header_line()), &mut problems);
     seed::load(&mut problems);
     let (machine_id, first_boot) =
-        identity::machine_id_or_new(perm_problem.is_none(), &mut problems);
-    let from_stage1 = facts::from_stage1();
+        identity::machine_id_or_new(perm.temporary.is_none(), &mut problems);
     let info = BootInfo {
         build_id: facts::build_id(),
         model: model(),
@@ -64,7 +64,8 @@ pub fn boot() -> BootReport {
         slot: from_stage1.slot,
         attempt: from_stage1.attempt,
         first_boot,
-        perm_problem,
+        perm_problem: perm.temporary,
+        perm_errors: perm.damage,
         fallback: from_stage1.fallback,
     };
     say(

@@ -22,10 +22,27 @@ use crate::paths;
 /// How much memory a temporary `/perm` may take.
 const TEMPORARY_OPTIONS: &str = "mode=0755,size=25%";
 
-/// Mounts `/perm`; returns why it is a temporary one, if it is.
-pub(super) fn mount(problems: &mut Vec<String>) -> Option<String> {
-    match mount_lasting(problems) {
-        Ok(()) => None,
+/// What there is to say of `/perm`.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    /// Why it is a temporary one, if it is.
+    pub(super) temporary: Option<String>,
+    /// What its file system noted of its own damage, if there is any.
+    pub(super) damage: Option<String>,
+}
+
+/// Mounts `/perm` of the disk `chosen` by stage 1, or of the one that holds the root.
+pub(super) fn mount(chosen: Option<&Path>, problems: &mut Vec<String>) -> Trouble {
+    match mount_lasting(chosen, problems) {
+        Ok(damage) => {
+            if let Some(damage) = &damage {
+                problem(problems, damage);
+            }
+            Trouble {
+                temporary: None,
+                damage,
+            }
+        }
         Err(error) => {
             let why = error.to_string();
             say(
@@ -42,15 +59,23 @@ pub(super) fn mount(problems: &mut Vec<String>) -> Option<String> {
             ) {
                 problem(problems, &format!("mount a temporary /perm: {errno}"));
             }
-            Some(why)
+            Trouble {
+                temporary: Some(why),
+                damage: None,
+            }
         }
     }
 }
 
-fn mount_lasting(problems: &mut Vec<String>) -> io::Result<()> {
+/// Returns what the file system noted of its own damage; it is used all the same, since what it holds is the device's
+/// memory, and the kernel makes it read-only where it meets an error.
+fn mount_lasting(chosen: Option<&Path>, problems: &mut Vec<String>) -> io::Result<Option<String>> {
     let line = std::fs::read(paths::PROC_CMDLINE)?;
     let line = CommandLine::parse(&String::from_utf8_lossy(&line));
-    let disk = line.root().and_then(|source| BootDisk::find(&source));
+    let disk = line.root().and_then(|source| match chosen {
+        Some(node) => BootDisk::at(node, &source),
+        None => BootDisk::find(&source),
+    });
     let disk = disk
         .filter(BootDisk::has_partitions)
         .ok_or_else(|| io::Error::other("the boot disk was not found"))?;
@@ -72,7 +97,7 @@ fn mount_lasting(problems: &mut Vec<String>) -> io::Result<()> {
     if let Err(error) = grow_file_system(&node, ext4) {
         problem(problems, &format!("grow the file system of /perm: {error}"));
     }
-    Ok(())
+    Ok(ext4.damage())
 }
 
 fn superblock(node: &Path) -> io::Result<Ext4> {

@@ -13,6 +13,10 @@ pub(super) struct Ext4 {
     pub(super) blocks: u64,
     /// Bytes of a block.
     pub(super) block_bytes: u64,
+    /// Whether it is marked as damaged (`EXT4_ERROR_FS`).
+    pub(super) is_damaged: bool,
+    /// How many errors it noted since it was checked last.
+    pub(super) errors: u32,
 }
 
 impl Ext4 {
@@ -24,13 +28,29 @@ impl Ext4 {
         if superblock.get(56..58)? != [0x53, 0xEF] {
             return None;
         }
+        let state = u16::from_le_bytes(*superblock.get(58..)?.first_chunk()?);
         let log_block = u32_at(24)?;
         let has_64bit = u32_at(96)? & 0x80 != 0;
         let high = if has_64bit { u32_at(336)? } else { 0 };
         (log_block <= 6).then_some(Self {
             blocks: u64::from(high) << 32 | u64::from(u32_at(4)?),
             block_bytes: 1024 << log_block,
+            is_damaged: state & 2 != 0,
+            errors: u32_at(404)?,
         })
+    }
+
+    /// What it says of its own damage, for people; `None` if it knows of none.
+    pub(super) fn damage(&self) -> Option<String> {
+        let what = match self.errors {
+            0 if !self.is_damaged => return None,
+            0 => "it is marked as damaged".to_owned(),
+            1 => "it has noted an error".to_owned(),
+            many => format!("it has noted {many} errors"),
+        };
+        Some(format!(
+            "/perm is in use, but {what}: keep a copy of what matters, and let e2fsck repair it on another machine"
+        ))
     }
 
     /// The size in blocks that fills a partition of `sectors`; `None` if it does already.
@@ -92,18 +112,37 @@ mod tests {
     }
 
     #[test]
+    fn damage_is_told() {
+        for (state, errors, want) in [
+            (1, 0, None),
+            (3, 0, Some("marked as damaged")),
+            (3, 1, Some("noted an error")),
+            (1, 7, Some("noted 7 errors")),
+        ] {
+            let mut start = superblock(1000, 2);
+            start[1024 + 58] = state;
+            start[1024 + 404] = errors;
+            let told = Ext4::parse(&start).unwrap().damage();
+            assert_eq!(told.is_some(), want.is_some(), "{state} {errors}");
+            assert!(want.is_none_or(|words| told.unwrap().contains(words)));
+        }
+    }
+
+    #[test]
     fn the_size_is_read_and_compared() {
         let ext4 = Ext4::parse(&superblock(1 << 33, 2)).unwrap();
         assert_eq!(
             ext4,
             Ext4 {
                 blocks: 1 << 33,
-                block_bytes: 4096
+                block_bytes: 4096,
+                is_damaged: false,
+                errors: 0,
             }
         );
         let small = Ext4 {
             blocks: 1000,
-            block_bytes: 4096,
+            ..ext4
         };
         assert_eq!(small.grown(8000), None);
         assert_eq!(small.grown(8007), None);

@@ -45,6 +45,16 @@ fn alerts(snapshot: &Snapshot) -> Markup {
                     span.why { (why) }
                 }
             }
+            @if let Some(why) = boot.and_then(|boot| boot.perm_errors.as_deref()) {
+                p.alert.bad role="alert" { strong { "/perm has errors. " } span.why { (why) } }
+            }
+            @if snapshot.perm.as_ref().is_some_and(is_read_only) {
+                p.alert.bad role="alert" {
+                    strong { "/perm is read-only. " }
+                    "Its file system met an error, and nothing can be stored any more. "
+                    "Keep a copy of what matters, and let e2fsck repair it on another machine."
+                }
+            }
             @if let Some(why) = fallback {
                 p.alert.bad role="alert" {
                     strong { "Not the version that was to boot. " }
@@ -60,6 +70,11 @@ fn alerts(snapshot: &Snapshot) -> Markup {
             }
         }
     }
+}
+
+/// Without a mount of its own it is a folder of the root, which is read-only on purpose.
+fn is_read_only(perm: &Storage) -> bool {
+    perm.read_only && !perm.device.is_empty()
 }
 
 fn services(snapshot: &Snapshot) -> Markup {
