@@ -3,7 +3,9 @@
 //! What can be configured is the image's services; our daemons stand in [`system`], so that no configuration keeps
 //! the device from its network and its page.
 
+pub mod allowance;
 pub mod button;
+pub mod cables;
 pub mod end;
 pub mod folders;
 pub mod forwarding;

@@ -3,60 +3,31 @@
 //! Addresses come from the network: whoever can make them come and go cannot fill the console by it.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::Duration;
 
 use gokrazy_core::addresses::Addresses;
 
+use super::allowance::Allowance;
 use crate::supervise::Moment;
-
-/// Lines that may follow each other at once.
-const AT_ONCE: u32 = 5;
-
-/// Time after which there may be one more.
-const ONE_MORE: Duration = Duration::from_secs(600);
 
 /// HTTP's own port, which needs no telling.
 const HTTP: u16 = 80;
 
 /// What was told, and how often more may be told.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PageLine {
     told: String,
-    left: u32,
-    since: Moment,
+    allowance: Allowance,
 }
 
 impl PageLine {
-    /// Nothing has been told yet.
-    pub fn new() -> Self {
-        Self {
-            told: String::new(),
-            left: AT_ONCE,
-            since: Moment::ZERO,
-        }
-    }
-
     /// The line for these addresses, if it is another one than the last, and not one too many.
     pub fn next(&mut self, addresses: &Addresses, port: u16, now: Moment) -> Option<String> {
         let urls = urls(addresses, port);
-        if urls.is_empty() || urls == self.told {
+        if urls.is_empty() || urls == self.told || !self.allowance.take(now) {
             return None;
         }
-        let more = now.saturating_sub(self.since).as_secs() / ONE_MORE.as_secs();
-        if more > 0 {
-            let more = u32::try_from(more).unwrap_or(u32::MAX);
-            self.left = self.left.saturating_add(more).min(AT_ONCE);
-            self.since = now;
-        }
-        self.left = self.left.checked_sub(1)?;
         self.told = urls;
         Some(format!("the page is at {}", self.told))
-    }
-}
-
-impl Default for PageLine {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -81,6 +52,9 @@ fn urls(addresses: &Addresses, port: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::allowance::ONE_MORE;
     use super::*;
 
     fn private(addresses: &[&str]) -> Addresses {
@@ -100,7 +74,7 @@ mod tests {
 
     #[test]
     fn each_change_is_told_once_and_a_flood_is_not() {
-        let mut line = PageLine::new();
+        let mut line = PageLine::default();
         let second = Duration::from_secs(1);
         let of = |number: u64| private(&[&format!("10.0.0.{}", number % 250)]);
         assert_eq!(line.next(&private(&["127.0.0.1"]), 80, second), None);

@@ -19,6 +19,7 @@ use super::event_loop::Runtime;
 use super::options::Mode;
 use super::queue::Source;
 use crate::machine::button::{self, Button, Seen};
+use crate::machine::cables;
 use crate::machine::folders;
 use crate::machine::watchdog::Watchdog;
 use crate::mount::Mount;
@@ -34,14 +35,14 @@ pub struct Devices {
     pub mounts: Vec<Mount>,
 }
 
-/// Tells that an address changed.
+/// Tells that an address changed, or an interface.
 #[derive(Debug)]
 pub struct AddressWatch {
     socket: OwnedFd,
 }
 
-/// linux/rtnetlink.h: groups of messages on IPv4 and IPv6 addresses.
-const GROUPS: u32 = 0x10 | 0x100;
+/// linux/rtnetlink.h: groups of messages on interfaces, IPv4 and IPv6 addresses.
+const GROUPS: u32 = 0x1 | 0x10 | 0x100;
 
 impl AddressWatch {
     /// Listens for changes.
@@ -153,6 +154,14 @@ impl Runtime {
         match publish_addresses(&self.options.run_dir) {
             Ok(addresses) => self.tell_of_page(&addresses),
             Err(why) => self.journal.warn(why),
+        }
+        let carriers = cables::look(Path::new(paths::SYS_CLASS_NET));
+        for line in self.cables.next(carriers, clock::boot()) {
+            kmsg::say(
+                Path::new(paths::KMSG),
+                Priority::Warning,
+                format_args!("{line}"),
+            );
         }
     }
 

@@ -28,6 +28,7 @@ use super::publish::{self, Facts};
 use super::queue::{Queue, Source};
 use super::start::{self, Precedence};
 use crate::machine::button::Button;
+use crate::machine::cables::Cables;
 use crate::machine::page_line::PageLine;
 use crate::machine::watchdog::Watchdog;
 use crate::service::Service;
@@ -62,6 +63,7 @@ pub struct Runtime {
     pub(super) devices: Devices,
     pub(super) addresses: Option<AddressWatch>,
     pub(super) page_line: PageLine,
+    pub(super) cables: Cables,
     pub(super) mounts: Vec<Watched>,
     pub(super) console: Console,
     pub(super) buttons: Vec<Button>,
@@ -130,7 +132,8 @@ impl Runtime {
             kernel_log: start::open_kernel_log(options.mode),
             devices,
             addresses: None,
-            page_line: PageLine::new(),
+            page_line: PageLine::default(),
+            cables: Cables::default(),
             mounts: Vec::new(),
             console: Console::default(),
             buttons: Vec::new(),

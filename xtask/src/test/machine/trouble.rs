@@ -34,9 +34,11 @@ pub(super) fn cable_pulled(lab: &Lab<'_>, guest: &mut Guest, steps: &mut Steps<'
         lab.is_silent(SILENCE),
         "the page answers through a cable that is pulled out"
     );
+    guest.console().wait_for(": no carrier: its cable", BACK)?;
     plug(true)?;
     lab.first_answer(guest)?;
-    steps.passed("with its cable pulled out and put back, the page is back");
+    guest.console().wait_for(": its carrier is back", BACK)?;
+    steps.passed("with its cable pulled out and put back, the page is back, and the console tells");
     let log = lab.until_logged(guest, "dhcp", "carrier lost")?;
     lab.status_where(guest, "the lease is asked for anew", |_| granted() > before)
         .with_context(|| format!("dhcp said\n{log}"))?;

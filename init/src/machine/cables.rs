@@ -1,0 +1,121 @@
+//! The console's word on cables that are pulled out and put back, for who looks why the page is gone; pure but for
+//! [`look`].
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::allowance::Allowance;
+use crate::supervise::Moment;
+
+/// Interfaces that are set up, by name, and whether each has a carrier.
+pub type Carriers = BTreeMap<String, bool>;
+
+/// What was seen, and how often more may be told.
+#[derive(Debug, Default)]
+pub struct Cables {
+    seen: Carriers,
+    allowance: Allowance,
+}
+
+impl Cables {
+    /// The lines for what changed. A carrier that was never there is nothing: an interface takes seconds to find one.
+    pub fn next(&mut self, carriers: Carriers, now: Moment) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (name, has) in &carriers {
+            let what = match (self.seen.get(name), has) {
+                (Some(true), false) => {
+                    "no carrier: its cable is out, or what is at the other end is off"
+                }
+                (Some(false), true) => "its carrier is back",
+                (None | Some(_), _) => continue,
+            };
+            if self.allowance.take(now) {
+                lines.push(format!("{name}: {what}"));
+            }
+        }
+        // An interface that comes up without a carrier is waiting for its first one.
+        let told = |name: &String, has: &bool| *has || self.seen.contains_key(name);
+        self.seen = carriers
+            .into_iter()
+            .filter(|(name, has)| told(name, has))
+            .collect();
+        lines
+    }
+}
+
+/// The interfaces of `folder` ([`gokrazy_core::paths::SYS_CLASS_NET`]) that are hardware and set up.
+pub fn look(folder: &Path) -> Carriers {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let interfaces = entries.filter(|entry| entry.path().join("device").exists());
+    interfaces
+        .filter_map(|entry| {
+            // Of an interface that is down, the kernel refuses to tell.
+            let text = fs::read_to_string(entry.path().join("carrier")).ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            Some((name, text.trim() == "1"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn carriers(all: &[(&str, bool)]) -> Carriers {
+        all.iter()
+            .map(|(name, has)| ((*name).to_owned(), *has))
+            .collect()
+    }
+
+    #[test]
+    fn a_loss_and_a_return_are_told_and_a_beginning_is_not() {
+        let mut cables = Cables::default();
+        let now = Duration::from_secs(9);
+        for (seen, want) in [
+            (carriers(&[("eth0", false)]), ""),
+            (carriers(&[("eth0", true), ("eth1", true)]), ""),
+            (
+                carriers(&[("eth0", false), ("eth1", true)]),
+                "eth0: no carrier: its cable is out, or what is at the other end is off",
+            ),
+            (carriers(&[("eth0", false), ("eth1", true)]), ""),
+            (
+                carriers(&[("eth0", true), ("eth1", true)]),
+                "eth0: its carrier is back",
+            ),
+            (carriers(&[("eth1", true)]), ""),
+            (carriers(&[("eth0", false), ("eth1", true)]), ""),
+        ] {
+            let shown = format!("{seen:?}");
+            assert_eq!(cables.next(seen, now).join("; "), want, "{shown}");
+        }
+    }
+
+    #[test]
+    fn who_flaps_a_link_does_not_fill_the_console() {
+        let mut cables = Cables::default();
+        let now = Duration::from_secs(9);
+        let lines =
+            (0..200).flat_map(|turn| cables.next(carriers(&[("eth0", turn % 2 == 0)]), now));
+        assert_eq!(lines.count(), 5);
+    }
+
+    #[test]
+    fn only_hardware_that_is_up_is_looked_at() {
+        let folder =
+            std::env::temp_dir().join(format!("gokrazy-init-cables-{}", std::process::id()));
+        for name in ["eth0/device", "eth1/device", "tun0"] {
+            fs::create_dir_all(folder.join(name)).unwrap();
+        }
+        for name in ["eth0", "tun0"] {
+            let path = folder.join(name).join("carrier");
+            let durability = gokrazy_core::atomic::Durability::Volatile;
+            gokrazy_core::atomic::replace(&path, b"1\n", 0o644, durability).unwrap();
+        }
+        assert_eq!(look(&folder), carriers(&[("eth0", true)]));
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
