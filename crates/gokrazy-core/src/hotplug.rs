@@ -11,11 +11,15 @@ use std::path::{Path, PathBuf};
 use crate::kmsg::{self, Priority};
 use crate::module_crew::{Crew, Work};
 use crate::module_loader::{FAT, Loader};
+use crate::modules::NETWORK_TURN;
 use crate::paths;
 use crate::uevent::{Announcement, Uevent, UeventSocket};
 
 /// Announcements that are read in one turn; the rest waits for the next, so that a flood cannot hold PID 1.
 const MAX_IN_ONE_TURN: usize = 256;
+
+/// The nice value of who has all the time in the world (setpriority(2)).
+const LOWEST: i32 = 19;
 
 /// Listens for devices, and loads their modules.
 #[derive(Debug)]
@@ -119,15 +123,23 @@ impl AsFd for Hotplug {
 }
 
 fn load(loader: &mut Loader, work: &Work) {
-    let modules = match work {
-        Work::These(modaliases) => loader.modules_for(modaliases),
+    match work {
+        Work::These(modaliases) => load_all(loader, loader.modules_for(modaliases)),
         Work::Everything => {
             let mut modules = loader.modules_for(&modaliases());
-            // No device asks for it; last, since nothing on the way to the network needs it.
-            modules.extend(FAT.map(str::to_owned));
-            modules
+            modules.sort_by_key(|name| loader.turn_of(name));
+            let later = modules.partition_point(|name| loader.turn_of(name) <= NETWORK_TURN);
+            let mut rest = modules.split_off(later);
+            load_all(loader, modules);
+            // Nothing on the way to the page needs these: they give way to whoever starts. No device asks for FAT.
+            let _ = gokrazy_sys::process::set_nice(LOWEST);
+            rest.extend(FAT.map(str::to_owned));
+            load_all(loader, rest);
         }
-    };
+    }
+}
+
+fn load_all(loader: &mut Loader, modules: Vec<String>) {
     for module in modules {
         if let Err(error) = loader.load(&module) {
             let cause = std::error::Error::source(&error)

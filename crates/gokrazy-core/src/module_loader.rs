@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 
-use crate::modules::{Aliases, Dependencies, name_of};
+use crate::modules::{Aliases, Dependencies, name_of, turn};
 use crate::paths;
 
 /// What a mount of FAT takes: its tables of characters are no dependencies, the kernel would ask a helper for them.
@@ -67,6 +67,11 @@ impl Loader {
         !self.dependencies.load_order(name).is_empty()
     }
 
+    /// When its turn is among modules that are all wanted at boot ([`turn`]).
+    pub fn turn_of(&self, name: &str) -> u8 {
+        self.dependencies.load_order(name).pop().map_or(0, turn)
+    }
+
     /// Loads `name` and what it needs; what is loaded already is passed over.
     ///
     /// # Errors
@@ -79,9 +84,15 @@ impl Loader {
             .map(|path| self.folder.join(path))
             .collect();
         for path in paths {
-            if self.done.insert(path.clone()) && !is_live(&path) {
-                load_file(&path).map_err(|source| LoadError { path, source })?;
+            if self.done.contains(&path) {
+                continue;
             }
+            if !is_live(&path)
+                && let Err(source) = load_file(&path)
+            {
+                return Err(LoadError { path, source });
+            }
+            self.done.insert(path);
         }
         Ok(())
     }
@@ -107,5 +118,27 @@ fn load_file(path: &Path) -> io::Result<()> {
     match finit_module(file, &CString::default(), ModuleInitFlags::empty()) {
         Ok(()) | Err(Errno::EEXIST | Errno::ENODEV) => Ok(()),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atomic::{Durability, replace};
+
+    #[test]
+    fn a_module_that_could_not_be_loaded_is_tried_again() {
+        let folder =
+            std::env::temp_dir().join(format!("gokrazy-core-loader-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let text = b"gone.ko:\nneedy.ko: gone.ko\n";
+        let list = folder.join("modules.dep");
+        replace(&list, text, 0o644, Durability::Volatile).unwrap();
+        let mut loader = Loader::open(&folder);
+        for name in ["needy", "gone", "needy"] {
+            let error = loader.load(name).unwrap_err();
+            assert!(error.to_string().ends_with("gone.ko"), "{error}");
+        }
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -89,6 +89,29 @@ fn literal_start(pattern: &str) -> &str {
     pattern.split(['*', '?', '[']).next().unwrap_or_default()
 }
 
+/// The turn of the last modules on the way to the network.
+pub const NETWORK_TURN: u8 = 1;
+
+/// When a module's turn is at boot, least first, by the folder that the kernel has it in.
+///
+/// Buses look for what is on them by themselves, a network adapter perhaps, and take their time; a lease takes its time
+/// too. The rest is loaded meanwhile.
+pub fn turn(path: &str) -> u8 {
+    let is_in = |folders: &[&str]| {
+        let folders = folders.iter();
+        folders
+            .map(|folder| format!("kernel/drivers/{folder}/"))
+            .any(|start| path.starts_with(&start))
+    };
+    if is_in(&["usb", "pci"]) {
+        0
+    } else if is_in(&["net"]) {
+        NETWORK_TURN
+    } else {
+        2
+    }
+}
+
 /// A module's name from its path or name.
 pub fn name_of(path: &str) -> String {
     let file = path.trim().rsplit('/').next().unwrap_or_default();
@@ -190,6 +213,19 @@ mod tests {
         );
         assert_eq!(dependencies.load_order("phy-generic").len(), 1);
         assert!(dependencies.load_order("absent").is_empty());
+    }
+
+    #[test]
+    fn what_leads_to_the_network_comes_first() {
+        let mut paths = [
+            "kernel/drivers/hwmon/raspberrypi-hwmon.ko",
+            "kernel/drivers/net/ethernet/broadcom/genet/genet.ko",
+            "kernel/drivers/usb/dwc2/dwc2.ko",
+            "kernel/drivers/netless/x.ko",
+        ];
+        paths.sort_by_key(|path| turn(path));
+        assert_eq!(paths.map(turn), [0, 1, 2, 2]);
+        assert!(paths[0].contains("dwc2"));
     }
 
     #[test]

@@ -14,26 +14,29 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 /// One that cannot live is not tried more often than this.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
-/// Our daemons: entropy first, since keys may be made by anything that starts later.
+/// The nice value of what leads to the device: the one who looks for what keeps it busy shall not wait for that.
+const FIRST: i32 = -5;
+
+/// Our daemons: the network and the page first, since a lease takes its time, in which the others start. The pool has
+/// got the last boot's seed by then; randomd keeps the next one.
 pub fn services() -> Vec<Service> {
     let web_dir = format!("{}/{}", paths::RUN, paths::WEB_DIR);
     let http_socket = format!("{web_dir}/{}", paths::WEB_SOCKET);
     vec![
-        writing(&[paths::PERM_RANDOM], daemon("randomd", 0, &["sys-admin"])),
-        publisher(writing(
-            &[paths::RUN, paths::PERM_DHCP],
-            daemon(
-                "dhcp",
-                users::DHCP.id,
-                &["net-admin", "net-raw", "net-bind-service"],
-            ),
-        )),
-        publisher(writing(
-            &[paths::RUN, paths::PERM_NTP],
-            daemon("ntp", users::NTP.id, &["sys-time"]),
-        )),
+        Service {
+            nice: FIRST,
+            ..publisher(writing(
+                &[paths::RUN, paths::PERM_DHCP],
+                daemon(
+                    "dhcp",
+                    users::DHCP.id,
+                    &["net-admin", "net-raw", "net-bind-service"],
+                ),
+            ))
+        },
         Service {
             critical: true,
+            nice: FIRST,
             role: Role::Networked,
             ..with_arguments(
                 writing(
@@ -43,6 +46,11 @@ pub fn services() -> Vec<Service> {
                 &["--http-socket", &http_socket],
             )
         },
+        writing(&[paths::PERM_RANDOM], daemon("randomd", 0, &["sys-admin"])),
+        publisher(writing(
+            &[paths::RUN, paths::PERM_NTP],
+            daemon("ntp", users::NTP.id, &["sys-time"]),
+        )),
     ]
 }
 
@@ -120,10 +128,10 @@ mod tests {
             })
             .collect();
         let want = [
-            ("randomd", 0, 1 << 21, vec![]),
             ("dhcp", 903, 1 << 12 | 1 << 13 | 1 << 10, vec![900]),
-            ("ntp", 904, 1 << 25, vec![900]),
             ("web", 902, 1 << 10, vec![]),
+            ("randomd", 0, 1 << 21, vec![]),
+            ("ntp", 904, 1 << 25, vec![900]),
         ];
         assert_eq!(
             got,

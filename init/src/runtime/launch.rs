@@ -132,7 +132,10 @@ impl Launch<'_> {
             join: None,
             open_files: self.open_files,
             process_limits: self.service.process_limits,
-            nice: self.precedence.and_then(|precedence| precedence.nice),
+            nice: match self.service.nice {
+                0 => self.precedence.and_then(|precedence| precedence.nice),
+                own => Some(own),
+            },
             ignored_signals: self.ignored_signals,
             tasks: self.tasks,
             become_user: self.credentials(),

@@ -178,6 +178,8 @@ pub struct Service {
     pub log: LogLimits,
     /// Fences around it.
     pub isolation: Isolation,
+    /// Nice value, from -20 (served first) to 19 (setpriority(2)); 0 leaves it as it is.
+    pub nice: i32,
     /// What it is to init.
     pub role: Role,
 }
@@ -213,6 +215,7 @@ impl Service {
                 persistent: 0,
             },
             isolation: Isolation::default(),
+            nice: 0,
             role: Role::Application,
         }
     }

@@ -79,15 +79,20 @@ fn folder(path: &Path, mode: u32, owner: u32) -> io::Result<()> {
     chown(path, Some(owner), Some(owner))
 }
 
-/// Enables those of the controllers that the kernel has; one that is refused does not take the others along.
+/// Enables those of the controllers that the kernel has: all at once, since each write costs the kernel a wait for every
+/// processor, or, if one is refused, those that are not.
 fn controllers() -> io::Result<()> {
     let available = fs::read_to_string(paths::CGROUP_CONTROLLERS)?;
-    let wanted = available
+    let enable = |line: &str| write_kernel_file(Path::new(paths::CGROUP_SUBTREE), line);
+    let wanted: Vec<String> = available
         .split_ascii_whitespace()
-        .filter(|name| ["cpu", "io", "memory", "pids"].contains(name));
-    let results: Vec<_> = wanted
-        .map(|name| write_kernel_file(Path::new(paths::CGROUP_SUBTREE), &format!("+{name}")))
+        .filter(|name| ["cpu", "io", "memory", "pids"].contains(name))
+        .map(|name| format!("+{name}"))
         .collect();
+    if enable(&wanted.join(" ")).is_ok() {
+        return Ok(());
+    }
+    let results: Vec<_> = wanted.iter().map(|name| enable(name)).collect();
     results.into_iter().collect()
 }
 
