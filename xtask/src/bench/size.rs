@@ -11,7 +11,7 @@ use gokrazy_core::layout::{ROOT_A, SECTOR_BYTES};
 
 use super::table::{Table, Unit};
 use crate::build;
-use crate::image::{self, Board};
+use crate::image::{self, Board, ROOT_PACKING};
 use crate::process;
 use crate::workspace::Workspace;
 
@@ -101,16 +101,9 @@ fn bare_root(image: &Path, folder: &Path) -> Result<u64> {
     ]);
     process::capture(unpack.arg(&tree).arg(image))?;
     let mut pack = Command::new("mksquashfs");
-    pack.arg(&tree).arg(&packed).args([
-        "-comp",
-        "zstd",
-        "-Xcompression-level",
-        "19",
-        "-b",
-        "128K",
-        "-no-xattrs",
-    ]);
+    pack.arg(&tree).arg(&packed).args(ROOT_PACKING);
     pack.args([
+        "-no-xattrs",
         "-quiet",
         "-no-progress",
         "-noappend",

@@ -37,6 +37,7 @@ use serde::Deserialize;
 pub(crate) use self::additions::add_modules;
 use self::config::Config;
 pub(crate) use self::gpt::root_id;
+pub(crate) use self::make::ROOT_PACKING;
 use crate::out::say;
 use crate::progress::{self, Progress};
 use crate::toolchain::Architecture;

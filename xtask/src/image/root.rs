@@ -244,6 +244,11 @@ fn passwd() -> String {
 
 fn group() -> String {
     let mut text = "root:x:0:\n".to_owned();
+    let publishers = [users::DHCP.name, users::NTP.name].join(",");
+    text.push_str(&format!(
+        "publishers:x:{}:{publishers}\n",
+        users::PUBLISHERS
+    ));
     for user in users::ALL {
         text.push_str(&format!("{}:x:{}:\n", user.name, user.id));
     }
@@ -296,6 +301,7 @@ mod tests {
     fn our_users_have_names() {
         assert!(passwd().contains("web:x:902:902:web:"));
         assert!(group().contains("web:x:902:\n"));
+        assert!(group().contains("publishers:x:900:dhcp,ntp\n"));
     }
 
     #[test]
