@@ -9,6 +9,9 @@
     reason = "it writes settings for the daemon, and its clock is the test's"
 )]
 
+#[path = "../../xtask/src/test/machine/first_process.rs"]
+mod first_process;
+
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,8 +25,6 @@ use gokrazy_core::module_loader::Loader;
 use gokrazy_dhcp::frame;
 use gokrazy_netlink::{Handle, Link};
 use gokrazy_sys::packet;
-use nix::mount::{MsFlags, mount};
-use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::utsname::uname;
 use nix::unistd::Pid;
@@ -45,13 +46,7 @@ const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 17);
 const NOTICE_MOST: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
-    match play() {
-        Ok(()) => println!("vlan: passed"),
-        Err(error) => println!("vlan: FAILED: {error:#}"),
-    }
-    // The first process must not end: the kernel would panic. Elsewhere this is refused.
-    let _ = reboot(RebootMode::RB_POWER_OFF);
-    ExitCode::FAILURE
+    first_process::play("vlan", play)
 }
 
 fn play() -> Result<()> {
@@ -108,18 +103,6 @@ fn play() -> Result<()> {
 }
 
 fn prepare() -> Result<()> {
-    for (kind, folder) in [("proc", "proc"), ("sysfs", "sys"), ("devtmpfs", "dev")] {
-        let target = Path::new("/").join(folder);
-        fs::create_dir_all(&target)?;
-        // Busy where the kernel has mounted it by itself.
-        let _ = mount(
-            Some(kind),
-            &target,
-            Some(kind),
-            MsFlags::empty(),
-            None::<&str>,
-        );
-    }
     let system = uname().context("ask for the kernel's release")?;
     let folder = Path::new("/lib/modules").join(system.release());
     let mut modules = Loader::open(&folder);

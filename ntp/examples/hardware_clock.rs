@@ -10,6 +10,9 @@
     reason = "it sets and reads the clocks of a machine that was made for it"
 )]
 
+#[path = "../../xtask/src/test/machine/first_process.rs"]
+mod first_process;
+
 use std::fs;
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
@@ -25,8 +28,6 @@ use gokrazy_core::clock::ClockState;
 use gokrazy_core::paths::RTC;
 use gokrazy_ntp::clocks;
 use gokrazy_ntp::wall::Wall;
-use nix::mount::{MsFlags, mount};
-use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -48,13 +49,7 @@ const SAME: i64 = 2_000_000_000;
 const NOTICE_MOST: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
-    match play() {
-        Ok(()) => println!("hardware clock: passed"),
-        Err(error) => println!("hardware clock: FAILED: {error:#}"),
-    }
-    // The first process must not end: the kernel would panic. Elsewhere this is refused.
-    let _ = reboot(RebootMode::RB_POWER_OFF);
-    ExitCode::FAILURE
+    first_process::play("hardware clock", play)
 }
 
 fn play() -> Result<()> {
@@ -119,18 +114,6 @@ fn play() -> Result<()> {
 }
 
 fn prepare() -> Result<()> {
-    for (kind, folder) in [("proc", "proc"), ("devtmpfs", "dev")] {
-        let target = Path::new("/").join(folder);
-        fs::create_dir_all(&target)?;
-        // Busy where the kernel has mounted it by itself.
-        let _ = mount(
-            Some(kind),
-            &target,
-            Some(kind),
-            MsFlags::empty(),
-            None::<&str>,
-        );
-    }
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     gokrazy_sys::loopback::interface_up(socket.as_fd(), "lo").context("bring lo up")
 }

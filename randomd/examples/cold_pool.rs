@@ -9,6 +9,9 @@
     reason = "it makes seeds by hand, and its clock is the test's"
 )]
 
+#[path = "../../xtask/src/test/machine/first_process.rs"]
+mod first_process;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode};
@@ -18,8 +21,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use gokrazy_randomd::pool::{KernelPool, Pool};
 use gokrazy_randomd::seed::{Machine, bind};
-use nix::mount::{MsFlags, mount};
-use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -31,28 +32,10 @@ const LOAD_MOST: Duration = Duration::from_millis(500);
 const NOTICE_MOST: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    match play() {
-        Ok(()) => println!("cold pool: passed"),
-        Err(error) => println!("cold pool: FAILED: {error:#}"),
-    }
-    // The first process must not end: the kernel would panic. Elsewhere this is refused.
-    let _ = reboot(RebootMode::RB_POWER_OFF);
-    ExitCode::FAILURE
+    first_process::play("cold pool", play)
 }
 
 fn play() -> Result<()> {
-    for (kind, folder) in [("proc", "proc"), ("devtmpfs", "dev")] {
-        let target = Path::new("/").join(folder);
-        fs::create_dir_all(&target)?;
-        // Busy where the kernel has mounted it by itself.
-        let _ = mount(
-            Some(kind),
-            &target,
-            Some(kind),
-            MsFlags::empty(),
-            None::<&str>,
-        );
-    }
     fs::create_dir_all("seeds")?;
     fs::write("machine-id", format!("{ID}\n"))?;
     expect_ready("before any load", false)?;
