@@ -83,14 +83,7 @@ impl Store {
     }
 
     fn replace(&self, name: &str, text: &str) -> Result<(), ReplaceError> {
-        // Someone may have cleared the folder away; what is wrong with it shows in the next call.
-        let _ = fs::create_dir_all(&self.state);
-        atomic::replace(
-            &self.state.join(name),
-            text.as_bytes(),
-            0o644,
-            Durability::Synced,
-        )
+        replace(&self.state, name, text, Durability::Synced)
     }
 
     /// The clock's state as an earlier process left it.
@@ -103,13 +96,15 @@ impl Store {
     /// # Errors
     /// The step that failed; the old file stays if what it says is no more than what is true.
     pub fn publish(&self, state: &ClockState) -> Result<(), ReplaceError> {
-        let _ = fs::create_dir_all(&self.run);
-        let path = self.run.join(paths::CLOCK);
-        let text = state.render();
-        let published = atomic::replace(&path, text.as_bytes(), 0o644, Durability::Volatile);
+        let published = replace(
+            &self.run,
+            paths::CLOCK,
+            &state.render(),
+            Durability::Volatile,
+        );
         if published.is_err() && !state.synchronised {
             // An old claim must not outlive its truth; that the file is missing says the same as `no`.
-            let _ = fs::remove_file(&path);
+            let _ = fs::remove_file(self.run.join(paths::CLOCK));
         }
         published
     }
@@ -136,6 +131,22 @@ impl Store {
         }
         servers
     }
+}
+
+/// Replaces a file in a folder that someone may have cleared away.
+fn replace(
+    folder: &Path,
+    name: &str,
+    text: &str,
+    durability: Durability,
+) -> Result<(), ReplaceError> {
+    let made = fs::create_dir_all(folder);
+    atomic::replace(&folder.join(name), text.as_bytes(), 0o644, durability).map_err(|error| {
+        match made {
+            Ok(()) => error,
+            Err(reason) => error.because(reason),
+        }
+    })
 }
 
 fn is_hidden(path: &Path) -> bool {
@@ -309,6 +320,15 @@ mod tests {
                 .is_err()
         );
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_the_reason() {
+        let nowhere = PathBuf::from("/sys/nt-store");
+        let store = Store::new(nowhere.clone(), nowhere);
+        let error = store.save_time(Wall::from_seconds(1_800_000_000), true);
+        let reason = error.unwrap_err().io_error().kind();
+        assert_ne!(reason, io::ErrorKind::NotFound);
     }
 
     #[test]

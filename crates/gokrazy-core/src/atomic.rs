@@ -33,6 +33,12 @@ impl ReplaceError {
     pub fn io_error(&self) -> &io::Error {
         &self.source
     }
+
+    /// The same failure for a reason that lies before it, as that its folder could not be made.
+    #[must_use]
+    pub fn because(self, source: io::Error) -> Self {
+        Self { source, ..self }
+    }
 }
 
 impl fmt::Display for ReplaceError {
