@@ -295,7 +295,11 @@ impl Daemon {
                     ));
                 }
                 Action::Publish(state) => self.publish(&state),
-                Action::WriteRtc => self.rtc.set(self.clock.wall()),
+                Action::WriteRtc => {
+                    self.rtc.set(self.clock.wall());
+                    // Who pulls the power within ten minutes, each time, is to have a saved time as well.
+                    self.save_at = Mono::ZERO;
+                }
                 Action::Log(line) => log(line),
             }
         }

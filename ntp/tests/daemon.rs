@@ -475,6 +475,10 @@ fn a_first_run_leaves_a_drift_file_that_admits_how_little_it_knows() {
     let server = Server::lying(0.0);
     let mut daemon = Setup::new("little").start(&["--server", &server.address]);
     daemon.wait_synchronised();
+    // Whose power is pulled soon has saved it all the same.
+    until("the saved time", 20, || {
+        daemon.read("state/time").trim().parse::<i64>().is_ok()
+    });
     assert!(daemon.end().success());
     let text = daemon.read("state/drift");
     let numbers: Vec<f64> = text.split_whitespace().flat_map(str::parse).collect();
