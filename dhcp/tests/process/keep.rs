@@ -239,3 +239,17 @@ fn who_hides_keeps_nothing_under_another_name_either() {
     let kept = std::fs::read_dir(net.folder.join("state")).unwrap();
     assert_eq!(kept.count(), 0, "something is kept");
 }
+
+/// A lease that the kernel never took is none that stands.
+#[test]
+fn once_leaves_no_lease_that_the_kernel_refused() {
+    let net = Net::new();
+    let server = net.server();
+    net.ip("addr add 192.0.2.50/24 dev veth0 scope link");
+    let mut client = net.client(&["--once", "--timeout", "3", OFF[0], OFF[1]]);
+    server.serve(&[&lease(3600)]);
+    assert_eq!(client.exit(20), Some(1));
+    let log = client.log();
+    assert!(log.contains("no lease within 3 s"), "{log}");
+    assert!(!net.ip("route show").contains("proto 103"));
+}
