@@ -57,6 +57,18 @@ fn what_was_fetched_needs_no_archive_any_more() {
         0,
         &["fetch raspi-firmware", "unpacking chrony", "ready:"],
     );
+    let trees = content(&archive.target().join("packages/trees"));
+    let documents = |package: &str| {
+        let end = format!("/usr/share/doc/{package}");
+        trees
+            .iter()
+            .find(|(path, _)| path.ends_with(&end))
+            .map(|(path, _)| path.trim_end_matches(&end))
+    };
+    // All parts of a kernel are in its tree.
+    let kernel = documents("linux-image-1-amd64");
+    assert!(kernel.is_some());
+    assert_eq!(documents("linux-modules-1-amd64"), kernel);
     archive.unplug();
     let before = content(&archive.target());
     let again = ends(&archive.setup("", &[]), 0, &["ready:"]);
@@ -234,6 +246,33 @@ fn a_package_that_the_archives_lack_does_not_keep_others_away() {
         install.contains(" dosfstools") && !install.contains("gdisk"),
         "{said}"
     );
+}
+
+/// apt-get of a machine whose lists name versions that are gone: nothing can be installed before they are read anew.
+const STALE: &str = "#!/bin/sh\necho \"apt-get $*\"\nfresh=${0%/bin/*}/fresh\n\
+    case \" $* \" in *' update '*) : >$fresh;; esac\ntest -e $fresh\n";
+
+#[test]
+fn lists_that_are_too_old_are_read_anew() {
+    let archive = Archive::new("stale");
+    archive.put("bin/apt-get", STALE);
+    archive.put("bin/apt-cache", "#!/bin/sh\necho '  Candidate: 1'\n");
+    for (_, program) in UNPACKED {
+        archive.put(&format!("bin/{program}"), "");
+    }
+    // What comes after the installation asks this apt-get in vain.
+    let said = ends(&archive.setup("mount -t tmpfs none /usr/sbin", &[]), 1, &[]);
+    let calls: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("apt-get "))
+        .map(|line| {
+            ["install", "update"]
+                .into_iter()
+                .find(|verb| line.contains(verb))
+        })
+        .map(Option::unwrap_or_default)
+        .collect();
+    assert_eq!(calls, ["install", "update", "install"], "{said}");
 }
 
 #[test]

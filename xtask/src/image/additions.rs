@@ -1,4 +1,6 @@
-//! Kernel modules for machines that boot no image of ours.
+//! The kernel and its modules for machines that boot no image of ours.
+
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
@@ -9,6 +11,14 @@ use super::tree::Tree;
 use super::{Board, root};
 use crate::packages;
 use crate::workspace::Workspace;
+
+/// The kernel of a board's package, as it came.
+///
+/// # Errors
+/// It cannot be had.
+pub(crate) fn kernel(workspace: &Workspace, board: Board) -> Result<PathBuf> {
+    Ok(Kernel::packaged(&packages::ensure(workspace, board, false)?)?.image)
+}
 
 /// Adds modules of the board's packaged kernel to `tree`, with all that they need and the index files.
 ///

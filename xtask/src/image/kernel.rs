@@ -24,7 +24,8 @@ pub(crate) struct Kernel {
     pub(crate) modules: PathBuf,
     /// Tells kernels apart.
     pub(crate) key: String,
-    image: PathBuf,
+    /// The file that is started.
+    pub(crate) image: PathBuf,
     device_trees: Option<PathBuf>,
 }
 
@@ -35,17 +36,26 @@ impl Kernel {
     /// The package holds no kernel.
     fn from_package(tree: &Path, key: &str) -> Result<Self> {
         let (release, modules) = release(tree)?;
-        let image = tree.join("boot").join(format!("vmlinuz-{release}"));
-        if !image.exists() {
-            bail!("there is no {}", image.display());
-        }
-        let device_trees = tree.join("usr/lib").join(format!("linux-image-{release}"));
+        // Where Debian 12 and 13 have them, and where newer kernels do.
+        let image = [
+            tree.join("boot").join(format!("vmlinuz-{release}")),
+            modules.join("vmlinuz"),
+        ];
+        let device_trees = [
+            tree.join("usr/lib").join(format!("linux-image-{release}")),
+            modules.join("dtb"),
+        ];
+        let [first, _] = &image;
+        let missing = format!("find the kernel, {} or another,", first.display());
         Ok(Self {
+            key: key.to_owned(),
+            image: image
+                .into_iter()
+                .find(|path| path.is_file())
+                .context(missing)?,
+            device_trees: device_trees.into_iter().find(|path| path.is_dir()),
             release,
             modules,
-            key: key.to_owned(),
-            image,
-            device_trees: device_trees.is_dir().then_some(device_trees),
         })
     }
 
@@ -54,10 +64,10 @@ impl Kernel {
     /// # Errors
     /// There is no kernel among it.
     pub(crate) fn packaged(fetched: &Fetched) -> Result<Self> {
-        Self::from_package(
-            &fetched.tree("linux-image-")?,
-            &fetched.entry("linux-image-")?.sha256,
-        )
+        let tree = fetched.tree("linux-image-")?;
+        // Named by what it was unpacked from.
+        let key = tree.file_name().unwrap_or_default().to_string_lossy();
+        Self::from_package(&tree, &key)
     }
 
     /// From a folder with `Image` or `vmlinuz`, `lib/modules/<release>` and, for the Pi, `dtbs`.
@@ -260,6 +270,47 @@ mod tests {
         let kernel = Kernel::from_folder(&relative).unwrap();
         assert!(kernel.modules.is_absolute() && kernel.modules.is_dir());
         assert!(kernel.image.is_absolute());
+        fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn a_package_s_kernel_is_found_in_both_layouts() {
+        let base = std::env::temp_dir().join(format!("xtask-layout-{}", std::process::id()));
+        let check = |files: [&str; 3], image: &str, trees: &str| {
+            let _ = fs::remove_dir_all(&base);
+            for file in files {
+                let path = base.join(file);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                let volatile = gokrazy_core::atomic::Durability::Volatile;
+                gokrazy_core::atomic::replace(&path, b"x", 0o644, volatile).unwrap();
+            }
+            let kernel = Kernel::from_package(&base, "key").unwrap();
+            assert_eq!(
+                (&*kernel.release, &kernel.image),
+                ("7.3", &base.join(image))
+            );
+            assert_eq!(kernel.device_trees, Some(base.join(trees)));
+        };
+        check(
+            [
+                "boot/vmlinuz-7.3",
+                "lib/modules/7.3/modules.order",
+                "usr/lib/linux-image-7.3/broadcom/x.dtb",
+            ],
+            "boot/vmlinuz-7.3",
+            "usr/lib/linux-image-7.3",
+        );
+        check(
+            [
+                "usr/lib/modules/7.3/vmlinuz",
+                "usr/lib/modules/7.3/modules.order",
+                "usr/lib/modules/7.3/dtb/broadcom/x.dtb",
+            ],
+            "usr/lib/modules/7.3/vmlinuz",
+            "usr/lib/modules/7.3/dtb",
+        );
+        fs::remove_file(base.join("usr/lib/modules/7.3/vmlinuz")).unwrap();
+        assert!(Kernel::from_package(&base, "key").is_err());
         fs::remove_dir_all(base).unwrap();
     }
 

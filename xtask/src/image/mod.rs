@@ -34,7 +34,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-pub(crate) use self::additions::add_modules;
+pub(crate) use self::additions::{add_modules, kernel as packaged_kernel};
 use self::config::Config;
 pub(crate) use self::gpt::root_id;
 pub(crate) use self::make::ROOT_PACKING;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::apt::{Root, host_path, reason};
-use super::lock::Lock;
+use super::lock::{Lock, is_kernel_part};
 use super::sources::{self, Source};
 use crate::image::Board;
 use crate::process;
@@ -63,23 +63,34 @@ pub(super) fn root(folder: &Path, board: Board) -> Result<Root> {
 
 fn choose(root: &Root, board: Board) -> Result<Lock> {
     let kernel = kernel(root, board)?;
+    // Up to Debian 13's own, a kernel is one package; its parts are to be of its very version, and so are its own.
+    let parts = dependencies(root, &kernel)?;
+    let parts = parts.iter().filter(|name| is_kernel_part(name));
     let mut names = vec![kernel.as_str()];
+    names.extend(parts.map(String::as_str));
     names.extend(board.packages());
     root.locate(&names)
+}
+
+/// What package `name` depends on.
+fn dependencies(root: &Root, name: &str) -> Result<Vec<String>> {
+    let said = process::capture(
+        root.tool("apt-cache")
+            .args(["depends", "--important", name]),
+    )?;
+    Ok(String::from_utf8_lossy(&said.stdout)
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .map(str::to_owned)
+        .collect())
 }
 
 /// The package that the newest kernel's own name hides behind `linux-image-<arch>`.
 fn kernel(root: &Root, board: Board) -> Result<String> {
     let name = format!("linux-image-{}", board.architecture().debian());
-    let said = process::capture(
-        root.tool("apt-cache")
-            .args(["depends", "--important", &name]),
-    )?;
-    String::from_utf8_lossy(&said.stdout)
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+    dependencies(root, &name)?
+        .into_iter()
         .find(|package| package.starts_with("linux-image-"))
-        .map(str::to_owned)
         .with_context(|| format!("find the kernel that package {name} stands for"))
 }
 

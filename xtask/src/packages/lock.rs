@@ -22,6 +22,10 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    fn is_kernel(&self) -> bool {
+        self.file.starts_with("linux-image-")
+    }
+
     /// Whether the file at `path` has this one's size.
     pub(crate) fn has_size_of(&self, path: &Path) -> bool {
         path.metadata()
@@ -37,6 +41,25 @@ impl Entry {
     }
 }
 
+/// How packages begin with which newer Debian releases split the kernel's own, `linux-image-<release>`.
+const KERNEL_PARTS: [&str; 3] = ["linux-binary-", "linux-modules-", "linux-base-"];
+
+/// Whether the package called `name` is a part of the kernel's; pure.
+pub(super) fn is_kernel_part(name: &str) -> bool {
+    KERNEL_PARTS.iter().any(|part| name.starts_with(part))
+}
+
+/// The name of the tree that the packages of `group` are unpacked into: it can only be theirs; pure.
+pub(super) fn tree_name(group: &[&Entry]) -> String {
+    match group {
+        [entry] => entry.sha256.clone(),
+        several => {
+            let hashes: Vec<&str> = several.iter().map(|entry| &*entry.sha256).collect();
+            digest::of_bytes(hashes.join("\n").as_bytes())
+        }
+    }
+}
+
 /// The packages of a board.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Lock {
@@ -45,6 +68,19 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
+    /// The packages by the trees that they are unpacked into: a kernel and its parts share one.
+    pub(crate) fn groups(&self) -> Vec<Vec<&Entry>> {
+        let (parts, whole): (Vec<&Entry>, Vec<&Entry>) = self
+            .entries
+            .iter()
+            .partition(|entry| is_kernel_part(&entry.file));
+        let with_parts = |entry| match Entry::is_kernel(entry) {
+            true => [vec![entry], parts.clone()].concat(),
+            false => vec![entry],
+        };
+        whole.into_iter().map(with_parts).collect()
+    }
+
     /// Reads a lock file.
     ///
     /// # Errors
@@ -139,6 +175,33 @@ mod tests {
         let lock = Lock::from_uris(&said).unwrap();
         assert_eq!(lock.entries[0].file, "a_1~2_arm64.deb");
         assert_eq!(Lock::parse(&lock.render()).unwrap(), lock);
+    }
+
+    #[test]
+    fn a_kernel_in_parts_becomes_one_tree() {
+        let named = |file: &str| entry("uri", file, "5", HASH).unwrap();
+        let files = [
+            "linux-base-7_1.deb",
+            "tzdata_1.deb",
+            "linux-image-7_1.deb",
+            "linux-modules-7_1.deb",
+        ];
+        let lock = Lock {
+            entries: files.map(named).to_vec(),
+        };
+        let groups = lock.groups();
+        let names: Vec<Vec<&str>> = groups
+            .iter()
+            .map(|group| group.iter().map(|entry| entry.file.as_str()).collect())
+            .collect();
+        let kernel = [
+            "linux-image-7_1.deb",
+            "linux-base-7_1.deb",
+            "linux-modules-7_1.deb",
+        ];
+        assert_eq!(names, [vec!["tzdata_1.deb"], kernel.to_vec()]);
+        // The package of that name is none of a kernel's.
+        assert!(!is_kernel_part("linux-base_4_all.deb"));
     }
 
     #[test]

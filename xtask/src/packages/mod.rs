@@ -42,19 +42,13 @@ impl Fetched {
     /// # Errors
     /// No such package is in the lock file.
     pub(crate) fn tree(&self, prefix: &str) -> Result<PathBuf> {
-        let entry = self.entry(prefix)?;
-        Ok(self.trees.join(&entry.sha256))
-    }
-
-    /// The package whose name starts with `prefix`.
-    ///
-    /// # Errors
-    /// No such package is in the lock file.
-    pub(crate) fn entry(&self, prefix: &str) -> Result<&Entry> {
-        self.lock
-            .entries
-            .iter()
-            .find(|entry| entry.file.starts_with(prefix))
+        let begins = |group: &Vec<&Entry>| {
+            let first = group.first();
+            first.is_some_and(|entry| entry.file.starts_with(prefix))
+        };
+        let group = self.lock.groups().into_iter().find(begins);
+        group
+            .map(|group| self.trees.join(lock::tree_name(&group)))
             .with_context(|| format!("find package {prefix}… in the lock file; `cargo xtask setup --update` renews it"))
     }
 
@@ -68,8 +62,9 @@ impl Fetched {
 pub(crate) fn is_cached(workspace: &Workspace, board: Board) -> bool {
     let folder = Folder::of(workspace);
     Lock::load(&folder.lock(board)).is_ok_and(|lock| {
-        lock.entries.iter().all(|entry| {
-            listing::matches(&folder.unpacked(entry)) || entry.is_whole(&folder.deb(entry))
+        lock.groups().iter().all(|group| {
+            let whole = |entry: &&Entry| entry.is_whole(&folder.deb(entry));
+            listing::matches(&folder.unpacked(group)) || group.iter().all(whole)
         })
     })
 }
@@ -93,28 +88,41 @@ pub(crate) fn ensure(workspace: &Workspace, board: Board, refresh: bool) -> Resu
             lock
         }
     };
-    for entry in &lock.entries {
-        let (deb, tree) = (folder.deb(entry), folder.unpacked(entry));
-        let unpacked = listing::matches(&tree);
-        // What was whole when it was unpacked, and was not written since, need not be read again.
-        if unpacked && entry.has_size_of(&deb) && is_older(&deb, &tree) {
-            continue;
-        }
-        let fetched = fetch(&folder, entry, |path| {
-            board::root(&folder.0, board)?.download(entry, path)
-        });
-        match (fetched, unpacked) {
-            (Ok(()), true) => {}
-            (Ok(()), false) => unpack(&folder, &[entry], &tree)?,
-            // Nothing is missing for a build.
-            (Err(error), true) => eprintln!("xtask: {error:#}; going on with its unpacked files"),
-            (Err(error), false) => return Err(error),
-        }
+    for group in lock.groups() {
+        ensure_tree(&folder, board, &group)?;
     }
     Ok(Fetched {
         lock,
         trees: folder.0.join("trees"),
     })
+}
+
+/// Fetches the packages of one tree, and unpacks them, as far as that is not done.
+fn ensure_tree(folder: &Folder, board: Board, group: &[&Entry]) -> Result<()> {
+    let tree = folder.unpacked(group);
+    let unpacked = listing::matches(&tree);
+    for entry in group {
+        let deb = folder.deb(entry);
+        // What was whole when it was unpacked, and was not written since, need not be read again.
+        if unpacked && entry.has_size_of(&deb) && is_older(&deb, &tree) {
+            continue;
+        }
+        let fetched = fetch(folder, entry, |path| {
+            board::root(&folder.0, board)?.download(entry, path)
+        });
+        match fetched {
+            Ok(()) => {}
+            // Nothing is missing for a build.
+            Err(error) if unpacked => {
+                eprintln!("xtask: {error:#}; going on with its unpacked files");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match unpacked {
+        true => Ok(()),
+        false => unpack(folder, group, &tree),
+    }
 }
 
 /// Puts `package`, with all that it needs and this host lacks, into one tree at `tree`, without installing anything.
@@ -162,9 +170,8 @@ impl Folder {
         self.0.join("debs").join(&entry.file)
     }
 
-    /// Named by the hash, so that a tree can only be that package's.
-    fn unpacked(&self, entry: &Entry) -> PathBuf {
-        self.0.join("trees").join(&entry.sha256)
+    fn unpacked(&self, group: &[&Entry]) -> PathBuf {
+        self.0.join("trees").join(lock::tree_name(group))
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) const UNPACKED: [(&str, &str); 5] = [
 ];
 
 /// Packages of boards: name, architecture, further lines of its control file.
-const OF_BOARDS: [(&str, &str, &str); 11] = [
+const OF_BOARDS: [(&str, &str, &str); 14] = [
     (
         "linux-image-arm64",
         "arm64",
@@ -31,7 +31,15 @@ const OF_BOARDS: [(&str, &str, &str); 11] = [
         "amd64",
         "Depends: linux-image-1-amd64\n",
     ),
-    ("linux-image-1-amd64", "amd64", ""),
+    // A kernel in parts, as newer releases have it.
+    (
+        "linux-image-1-amd64",
+        "amd64",
+        "Depends: linux-base-1-amd64, linux-binary-1-amd64, linux-modules-1-amd64\n",
+    ),
+    ("linux-base-1-amd64", "amd64", ""),
+    ("linux-binary-1-amd64", "amd64", ""),
+    ("linux-modules-1-amd64", "amd64", ""),
     ("busybox-static", "arm64", ""),
     ("busybox-static", "amd64", ""),
     ("systemd-boot-efi", "arm64", ""),

@@ -11,7 +11,6 @@ use gokrazy_core::atomic::{Durability, replace};
 
 use crate::image::tree::Tree;
 use crate::image::{self, Board};
-use crate::packages;
 use crate::process;
 use crate::setup;
 use crate::toolchain::Architecture;
@@ -105,17 +104,7 @@ fn first_process(workspace: &Workspace, bare: &Bare) -> Result<Tree> {
 }
 
 fn kernel(workspace: &Workspace) -> Result<PathBuf> {
-    let fetched = packages::ensure(workspace, BOARD, false)?;
-    let folder = fetched.tree("linux-image-")?.join("boot");
-    let entries = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
-    let is_kernel = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("vmlinuz-")
-    };
-    let mut paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    paths
-        .find(is_kernel)
-        .with_context(|| format!("find vmlinuz-… in {}", folder.display()))
+    image::packaged_kernel(workspace, BOARD)
 }
 
 #[cfg(test)]
