@@ -1,6 +1,5 @@
 //! Bytes of a stream to records: one for each line, longer ones split; pure.
 
-use std::io::BufRead;
 use std::rc::Rc;
 
 use gokrazy_core::log_record::{Stream, Times, prefix};
@@ -43,13 +42,13 @@ impl Lines {
 
     /// Takes in what was read, and gives each finished record to `put`, as its beginning and its text.
     pub fn feed(&mut self, bytes: &[u8], times: Times, put: &mut impl FnMut(&[u8], &[u8])) {
-        let mut rest = bytes;
-        while let Some(end) = line_end(rest) {
-            let (line, behind) = rest.split_at(end);
+        let mut start: usize = 0;
+        for end in memchr::memchr_iter(b'\n', bytes) {
+            let line = bytes.get(start..end).unwrap_or_default();
             self.line(line, times, put);
-            rest = behind.get(1..).unwrap_or_default();
+            start = end.saturating_add(1);
         }
-        self.part(rest, times, put);
+        self.part(bytes.get(start..).unwrap_or_default(), times, put);
     }
 
     /// Gives what is left without a line break to `put`: nothing more will come.
@@ -127,14 +126,6 @@ impl Lines {
         }
         put(beginning.as_bytes(), text);
     }
-}
-
-/// Where the first line ends; the standard library's reader looks for it a word at a time, an iterator byte by byte.
-fn line_end(bytes: &[u8]) -> Option<usize> {
-    let mut rest = bytes;
-    let taken = rest.skip_until(b'\n').ok()?;
-    let end = taken.checked_sub(1)?;
-    (bytes.get(end) == Some(&b'\n')).then_some(end)
 }
 
 /// The priority that a line states (`<3>text`, `sd-daemon(3)`), and the line without it.

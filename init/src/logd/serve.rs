@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
 
 use gokrazy_core::keyvalue::Document;
 use gokrazy_core::log_record::{Stream, Times};
@@ -18,7 +20,7 @@ use nix::unistd::read;
 
 use super::kernel;
 use super::lines::Lines;
-use super::segments::Log;
+use super::segments::{Log, Rooms};
 use crate::runtime::clock;
 use crate::service;
 
@@ -31,8 +33,18 @@ const CHUNK: usize = 64 * 1024;
 /// So often an input is read at the end.
 const FINAL_READS: usize = 64;
 
+/// Most messages of init that are taken in at the end: more than a socket holds.
+const FINAL_MESSAGES: usize = 4096;
+
 /// So often a talkative pipe is read before the others get their turn.
 const PER_TURN: usize = 4;
+
+/// What comes in pieces smaller than half a pipe, and so many bytes of them at a look, is left alone for a moment: each
+/// piece costs a file that is opened and closed, and soon there will be more of them.
+const DRIBBLE: usize = 4 * 1024;
+
+/// How long: a pipe takes twice as long to fill at the rate that a processor can print.
+const BREATH: Duration = Duration::from_micros(50);
 
 /// Where logs are kept.
 #[derive(Debug, Clone)]
@@ -79,6 +91,9 @@ pub struct Server {
     /// What init puts behind a run's output.
     mark: Option<Rc<str>>,
     buffer: Vec<u8>,
+    rooms: Rooms,
+    /// Bytes that came in small pieces since the last look.
+    dribble: usize,
 }
 
 /// Whether the loop goes on.
@@ -86,6 +101,14 @@ pub struct Server {
 enum Turn {
     On,
     End,
+}
+
+/// What there was of init.
+#[derive(Debug, PartialEq, Eq)]
+enum Taken {
+    Something,
+    Nothing,
+    TheEnd,
 }
 
 impl Server {
@@ -114,6 +137,8 @@ impl Server {
             next: FIRST_INPUT,
             mark: None,
             buffer: vec![0; CHUNK],
+            rooms: Rooms::default(),
+            dribble: 0,
         })
     }
 
@@ -136,7 +161,7 @@ impl Server {
             Some((name, _)) => Rc::clone(name),
             None => {
                 let name: Rc<str> = name.into();
-                let keeper = Keeper::new(&self.folders, &name, limits);
+                let keeper = Keeper::new(&self.folders, &name, limits, &self.rooms);
                 self.keepers.insert(Rc::clone(&name), keeper);
                 name
             }
@@ -156,6 +181,12 @@ impl Server {
     pub fn run(mut self) {
         gokrazy_sys::memory::forget_code();
         while self.turn() == Turn::On {}
+        // Pipes that init had handed over before it told us to end.
+        for _ in 0..FINAL_MESSAGES {
+            if self.take_message() != Taken::Something {
+                break;
+            }
+        }
         let all: Vec<u64> = self.inputs.keys().copied().collect();
         for id in all {
             self.drain(id);
@@ -177,11 +208,13 @@ impl Server {
             let mut put = |beginning: &[u8], text: &[u8]| keeper.put(beginning, text);
             input.lines.finish(times, &mut put);
             keeper.flush(times);
-            keeper.rest();
         }
     }
 
     fn turn(&mut self) -> Turn {
+        if std::mem::take(&mut self.dribble) >= DRIBBLE {
+            thread::sleep(BREATH);
+        }
         let mut events = [EpollEvent::empty(); 32];
         let count = self
             .epoll
@@ -223,14 +256,22 @@ impl Server {
     }
 
     fn on_init(&mut self) -> Turn {
+        match self.take_message() {
+            Taken::TheEnd => Turn::End,
+            Taken::Something | Taken::Nothing => Turn::On,
+        }
+    }
+
+    /// Takes in one message of init, if there is one.
+    fn take_message(&mut self) -> Taken {
         let Some(init) = &self.init else {
-            return Turn::On;
+            return Taken::Nothing;
         };
         let mut buffer = [0; MESSAGE_MAX];
         let message = match passing::receive(init.as_fd(), &mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::On,
-            Err(_) => return Turn::End,
-            Ok(message) if message.length == 0 => return Turn::End,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken::Nothing,
+            Err(_) => return Taken::TheEnd,
+            Ok(message) if message.length == 0 => return Taken::TheEnd,
             Ok(message) => message,
         };
         let text = std::str::from_utf8(buffer.get(..message.length).unwrap_or_default());
@@ -238,7 +279,7 @@ impl Server {
         if let Some(document) = document {
             self.take_over(&document, message.descriptors);
         }
-        Turn::On
+        Taken::Something
     }
 
     fn take_over(&mut self, document: &Document, descriptors: Vec<OwnedFd>) {
@@ -296,6 +337,10 @@ impl Server {
                 return false;
             }
             Ok(length) => {
+                self.dribble = match length < CHUNK / 2 {
+                    true => self.dribble.saturating_add(length),
+                    false => 0,
+                };
                 let bytes = self.buffer.get(..length).unwrap_or_default();
                 input.feed(bytes, times, keeper);
                 // A pipe that was not full has been emptied.
@@ -306,9 +351,6 @@ impl Server {
             Err(_) => false,
         };
         keeper.flush(times);
-        if !more {
-            keeper.rest();
-        }
         more
     }
 }
@@ -326,8 +368,15 @@ impl Input {
 }
 
 impl Keeper {
-    fn new(folders: &Folders, name: &Rc<str>, (volatile, persistent): (u64, u64)) -> Self {
-        let open = |folder: &Rc<Path>, limit| Log::open(Rc::clone(folder), Rc::clone(name), limit);
+    fn new(
+        folders: &Folders,
+        name: &Rc<str>,
+        (volatile, persistent): (u64, u64),
+        rooms: &Rooms,
+    ) -> Self {
+        let open = |folder: &Rc<Path>, limit| {
+            Log::open(Rc::clone(folder), Rc::clone(name), limit, rooms.clone())
+        };
         let kept = folders.persistent.as_ref().filter(|_| persistent > 0);
         let logs = [
             Some(open(&folders.volatile, volatile)),
@@ -344,11 +393,6 @@ impl Keeper {
         }
     }
 
-    /// Nothing more is to be read for now.
-    fn rest(&mut self) {
-        self.logs.iter_mut().for_each(Log::rest);
-    }
-
     /// Writes, and says in the log itself what was lost before.
     fn flush(&mut self, times: Times) {
         for log in &mut self.logs {
@@ -362,5 +406,52 @@ fn now() -> Times {
     Times {
         boot_us: u64::try_from(clock::boot().as_micros()).unwrap_or(u64::MAX),
         wall_ms: clock::wall_ms(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gokrazy_core::log_record::Record;
+    use nix::sys::signal::raise;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use nix::unistd::{pipe, write};
+    use std::fs;
+
+    #[test]
+    fn what_was_handed_over_before_the_end_is_kept() {
+        let place = std::env::temp_dir().join(format!("gokrazy-logd-last-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&place);
+        let folders = Folders {
+            volatile: place.as_path().into(),
+            persistent: None,
+        };
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
+        let (init, ours) = pair.unwrap();
+        let server = Server::new(folders, Some(ours)).unwrap();
+        let mut kept = Vec::new();
+        for n in 0..100 {
+            let (reader, writer) = pipe().unwrap();
+            write(&writer, b"last words\n").unwrap();
+            let message = Document::new()
+                .set("name", format!("s{n}"))
+                .set("volatile", 16_384)
+                .set("persistent", 0)
+                .render();
+            let ends = [reader.as_fd(), reader.as_fd()];
+            passing::send(init.as_fd(), message.as_bytes(), &ends).unwrap();
+            kept.push((reader, writer));
+        }
+        // To this thread alone, which has blocked it.
+        raise(Signal::SIGTERM).unwrap();
+        server.run();
+        for n in 0..100 {
+            let log = fs::read(place.join(format!("s{n}/0000000001.log"))).unwrap();
+            let line = log.split(|byte| *byte == b'\n').next();
+            let record = line.and_then(Record::parse).unwrap();
+            assert_eq!(record.text, b"last words", "s{n}");
+        }
+        fs::remove_dir_all(place).unwrap();
     }
 }
