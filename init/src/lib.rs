@@ -125,6 +125,7 @@ impl std::error::Error for SuperviseError {
 /// SIGPWR, and all its children; its umask becomes 022.
 /// Unless [`Options::logd`] names another, its program is run once more under the name `logd` to keep the logs; that
 /// process ends in here, so nothing that must happen once may stand before the call.
+/// A service that no table could describe is logged and left out: see [`service::sound`].
 ///
 /// # Errors
 /// What supervision cannot begin without; nothing that happens later ends it.
@@ -134,7 +135,8 @@ pub fn supervise_services(services: Vec<Service>, options: Options) -> Result<En
         let failed = code != std::process::ExitCode::SUCCESS;
         std::process::exit(i32::from(failed));
     }
-    supervise(services, Vec::new(), options, Devices::default()).map(|(end, _)| end)
+    let (services, complaints) = service::sound(services);
+    supervise(services, complaints, options, Devices::default()).map(|(end, _)| end)
 }
 
 /// Supervises the services of a file or a folder as [`supervise_services`] does.

@@ -8,6 +8,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use common::{Init, Setup, sh};
@@ -390,4 +391,121 @@ fn paths_may_start_where_init_was_started() {
         "{log}"
     );
     assert!(ended.success());
+}
+
+/// A child that speaks and ends is a zombie as long as the service does not wait for it.
+#[test]
+fn who_has_ended_and_is_not_waited_for_is_believed() {
+    let script = "if os.fork() == 0:\n\
+                  \x20   while not os.path.exists('go'): time.sleep(0.01)\n\
+                  \x20   say(b'READY=1')\n\
+                  \x20   os._exit(0)\n\
+                  time.sleep(1000)";
+    let folder = std::env::temp_dir().join(format!("in-zombie-{}", std::process::id()));
+    let place = format!("notify = true\nworking-directory = '{}'", folder.display());
+    let init = Init::start("zombie", &python("a", script, &place));
+    let inside = |path: String| format!("/proc/{}/root/proc/{path}", init.pid());
+    let child = init.until("the child", || {
+        let main = init.status("a")["pid"].as_i64()?;
+        let list = fs::read_to_string(inside(format!("{main}/task/{main}/children"))).ok()?;
+        list.split_whitespace().next().map(str::to_owned)
+    });
+    // Stopped, init finds the word when its speaker has ended already.
+    init.signal(Signal::SIGSTOP);
+    fs::write(init.folder.join("go"), "").unwrap();
+    init.until("its end", || {
+        let stat = fs::read_to_string(inside(format!("{child}/stat"))).unwrap_or_default();
+        stat.contains(") Z ").then_some(())
+    });
+    init.signal(Signal::SIGCONT);
+    init.until_state("a", "running");
+}
+
+/// In a namespace without a `/proc` of its own, the numbers there are those of strangers: of the kernel's threads, for
+/// one, whose parent has the number of the namespace's first child.
+#[test]
+fn the_proc_of_another_namespace_is_not_believed() {
+    // The next process, which is logd, gets the lowest number that there is.
+    let setup = Setup {
+        prepare: "umount -a -t cgroup2; umount /proc; echo 1 > /proc/sys/kernel/ns_last_pid || true",
+        ..Setup::default()
+    };
+    let names: Vec<String> = (0..20).map(|n| format!("s{n}")).collect();
+    let tables: String = names
+        .iter()
+        .map(|name| sh(name, "exec sleep 1000", ""))
+        .collect();
+    let mut init = Init::start_with("foreign-proc", &tables, &setup);
+    let pids = || -> Vec<i64> {
+        let pid = |name: &String| init.until_state(name, "running")["pid"].as_i64().unwrap();
+        names.iter().map(pid).collect()
+    };
+    let before = pids();
+    let logd = init.until_state("logd", "running")["pid"].clone();
+    init.ctl_ok(&["signal", "logd", "KILL"]);
+    init.until("a new logd", || {
+        let status = init.status("logd");
+        (status["state"] == "running" && status["pid"] != logd).then_some(())
+    });
+    assert_eq!(pids(), before);
+    init.signal(Signal::SIGTERM);
+    assert_eq!(init.wait(), Some(0));
+}
+
+#[test]
+fn a_route_is_waited_for() {
+    let setup = Setup {
+        before: &["unshare", "--net"],
+        ..Setup::default()
+    };
+    let services = sh("a", "exec sleep 1000", "wait-for = ['net-route']");
+    let init = Init::start_with("route", &services, &setup);
+    assert_eq!(
+        init.until_state("a", "waiting")["waiting_for"][0],
+        "net-route"
+    );
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(init.state("a"), "waiting");
+    let made = std::process::Command::new("nsenter")
+        .arg(format!("--net=/proc/{}/ns/net", init.pid()))
+        .args([
+            "sh",
+            "-c",
+            "ip link set lo up && ip address add 192.0.2.1/24 dev lo && ip route add default dev lo",
+        ])
+        .status();
+    assert!(made.unwrap().success(), "apt-get install iproute2");
+    init.until_state("a", "running");
+}
+
+/// A folder of groups that is none any more: what cannot be joined is done without.
+#[test]
+fn a_group_that_cannot_be_joined_is_told_and_the_service_runs() {
+    let services = sh("a", "exec sleep 1000", "start = 'manual'");
+    let init = Init::start("no-join", &services);
+    init.until_state("logd", "running");
+    if init.console().contains("no control groups") {
+        return;
+    }
+    let run = fs::metadata(init.folder.join("run")).unwrap();
+    let name = format!("gokrazy-{:x}-{:x}", run.dev(), run.ino());
+    let script =
+        format!("mount -t tmpfs in-no-join $(find /sys/fs/cgroup -name {name} -print -quit)");
+    let covered = std::process::Command::new("nsenter")
+        .arg(format!("--mount=/proc/{}/ns/mnt", init.pid()))
+        .args(["sh", "-c", &script])
+        .status();
+    assert!(covered.unwrap().success());
+    init.ctl_ok(&["start", "a"]);
+    let status = init.until("what it lacks", || {
+        let status = init.status("a");
+        status["unfenced"].is_string().then_some(status)
+    });
+    let unfenced = status["unfenced"].as_str().unwrap();
+    assert!(
+        unfenced.contains("control group (join") && status["state"] == "running",
+        "{status}"
+    );
+    init.ctl_ok(&["stop", "a"]);
+    assert_eq!(init.state("a"), "stopped");
 }

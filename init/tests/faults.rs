@@ -371,14 +371,28 @@ fn each_signal_to_end_ends() {
     }
 }
 
+/// A look at this disk never ends, so a process of init's own has it in hand when init is killed.
+fn endless_disk() -> (std::path::PathBuf, String) {
+    let pipe = std::path::PathBuf::from(format!("/dev/shm/in-killed-{}", std::process::id()));
+    let _ = std::fs::remove_file(&pipe);
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let place = pipe.display();
+    let table = format!("[[mount]]\nsource = '{place}'\ntarget = '/mnt/disk'\n");
+    (pipe, table)
+}
+
 /// Outside a PID namespace, where nobody kills the orphans of a killed init.
 #[test]
 fn after_a_killed_init_the_next_one_begins_from_nothing() {
-    let init = Init::start("killed", &alive());
+    let (pipe, disk) = endless_disk();
+    let init = Init::start("killed", &(disk + &alive()));
     let run_dir = init.folder.join("second");
     let start = || {
-        std::process::Command::new(env!("CARGO_BIN_EXE_init"))
-            .args(["--no-boot", "--services"])
+        std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-ec"])
+            .args(["mount -t tmpfs none /mnt; exec \"$@\"", "sh"])
+            .arg(env!("CARGO_BIN_EXE_init"))
+            .args(["--no-boot", "--mounts", "--services"])
             .arg(init.folder.join("services.toml"))
             .arg("--home-dir")
             .arg(init.folder.join("home"))
@@ -398,6 +412,15 @@ fn after_a_killed_init_the_next_one_begins_from_nothing() {
     };
     let mut first = start();
     let orphan = running(None);
+    let own = |pid: &str| {
+        let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.contains("--mounts")
+    };
+    init.until("a process of its own that looks for the disk", || {
+        let children = format!("/proc/{0}/task/{0}/children", first.id());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        children.split_whitespace().any(own).then_some(())
+    });
     first.kill().unwrap();
     first.wait().unwrap();
 
@@ -408,6 +431,7 @@ fn after_a_killed_init_the_next_one_begins_from_nothing() {
     nix::sys::signal::kill(number, Signal::SIGTERM).unwrap();
     assert_eq!(second.wait().unwrap().code(), Some(0));
     assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
+    std::fs::remove_file(&pipe).unwrap();
     let mut said = String::new();
     std::io::Read::read_to_string(second.stderr.as_mut().unwrap(), &mut said).unwrap();
     // Nobody may have waited for it yet; a dead process has no command line.
@@ -448,6 +472,53 @@ fn a_run_folder_belongs_to_one_init() {
     assert_eq!(impossible.status.code(), Some(1));
     let error = String::from_utf8(impossible.stderr).unwrap();
     assert!(error.contains("Not a directory"), "the reason: {error}");
+}
+
+/// The kernel refuses it to an init that is not root, where the service is another user's by now.
+#[test]
+fn a_signal_that_is_refused_is_told() {
+    let tracer = "strace -D -qq -o /dev/null -e trace=kill -e inject=kill:error=EPERM";
+    let before: Vec<&str> = tracer.split(' ').collect();
+    let setup = Setup {
+        before: &before,
+        ..Setup::default()
+    };
+    let init = Init::start_with("eperm", &alive(), &setup);
+    init.until_state("alive", "running");
+    let output = init.ctl(&["signal", "alive", "HUP"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("alive: send it: Operation not permitted"),
+        "{error}"
+    );
+}
+
+/// Whoever follows a log sees its last line, and then the end.
+#[test]
+fn who_follows_a_log_does_not_outlive_its_init() {
+    let script = "trap 'echo bye; exit 0' TERM; echo hello; while :; do sleep 0.05; done";
+    let mut init = Init::start("follow", &sh("a", script, ""));
+    init.until_logged("a", "hello");
+    let mut follower = std::process::Command::new(env!("CARGO_BIN_EXE_init"))
+        .args(["ctl", "logs", "a", "--follow", "--run-dir"])
+        .arg(init.folder.join("run"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    init.signal(Signal::SIGTERM);
+    assert_eq!(init.wait(), Some(0));
+    let ended = (0..3000).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        follower.try_wait().unwrap()
+    });
+    // Before any judgement, so that nothing is left behind whatever it is.
+    let _ = follower.kill();
+    let _ = follower.wait();
+    assert_eq!(ended.and_then(|status| status.code()), Some(0));
+    let mut text = String::new();
+    std::io::Read::read_to_string(follower.stdout.as_mut().unwrap(), &mut text).unwrap();
+    assert!(text.contains("hello") && text.contains("bye"), "{text}");
 }
 
 #[test]

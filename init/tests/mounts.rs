@@ -180,3 +180,29 @@ fn without_the_flag_disks_are_left_to_others() {
     );
     assert!(!Path::new("/mnt/in-none").exists());
 }
+
+/// Whoever may write to a folder above a mount point could lead root's mounts anywhere.
+#[test]
+fn no_link_leads_a_mount_elsewhere() {
+    let mut disk = Disk::new("link");
+    disk.plug_in();
+    let setup = Setup {
+        prepare: "mount -t tmpfs in-mnt /mnt; mkdir /mnt/victim; ln -s victim /mnt/disk",
+        flags: &["--mounts"],
+        ..Setup::default()
+    };
+    let tables = disk.table("/mnt/disk") + &sh("a", "exec sleep 1000", "");
+    let init = Init::start_with("mount-link", &tables, &setup);
+    init.until_state("a", "running");
+    let refused = init.until("the refusal", || {
+        let said = init.ctl_ok(&["mounts", "--json"]);
+        said.contains("\"state\":\"refused\"").then_some(said)
+    });
+    assert!(refused.contains("is no folder, or a link"), "{refused}");
+    assert!(
+        init.console()
+            .contains("open /mnt/disk: `disk` is no folder, or a link")
+    );
+    let table = fs::read_to_string(format!("/proc/{}/mountinfo", init.pid())).unwrap();
+    assert!(!table.contains("/mnt/victim"), "{table}");
+}

@@ -157,6 +157,10 @@ fn a_word_of_any_bytes_is_read() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let mut odd = std::process::Command::new(env!("CARGO_BIN_EXE_init"));
+    std::os::unix::process::CommandExt::arg0(&mut odd, std::ffi::OsStr::from_bytes(b"\xff"));
+    let output = odd.arg("--version").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "its own name: {output:?}");
 }
 
 /// A group with groups below it that hold controllers takes no process in.

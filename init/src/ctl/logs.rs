@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, BufWriter, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use gokrazy_core::log_record::Record;
 use gokrazy_core::paths;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{CtlError, show};
+use super::{CtlError, client, show};
 use crate::logd::reader::{Place, Reader, Wanted as Kept};
 
 /// How often a followed log is looked at.
@@ -34,13 +36,13 @@ pub struct Wanted {
 pub fn run(run_dir: &Path, name: &str, wanted: &Wanted) -> Result<(), CtlError> {
     let folder = run_dir.join(paths::LOG_DIR).join(name);
     if !folder.exists() && !run_dir.join(paths::SERVICE_DIR).join(name).exists() {
-        super::client::connect(run_dir)?;
+        client::connect(run_dir)?;
         return Err(CtlError::Refused(
             name.to_owned(),
             gokrazy_core::control::Refusal::NoSuchService,
         ));
     }
-    let shown = show_all(&folder, wanted);
+    let shown = show_all(run_dir, &folder, wanted);
     match shown {
         // Whoever reads us has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -50,7 +52,7 @@ pub fn run(run_dir: &Path, name: &str, wanted: &Wanted) -> Result<(), CtlError> 
     }
 }
 
-fn show_all(folder: &Path, wanted: &Wanted) -> io::Result<()> {
+fn show_all(run_dir: &Path, folder: &Path, wanted: &Wanted) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut reader = Reader::at(folder.to_owned(), Kept::All, Place::START).to_here();
     let mut last = VecDeque::new();
@@ -74,11 +76,31 @@ fn show_all(folder: &Path, wanted: &Wanted) -> io::Result<()> {
         return Ok(());
     }
     let mut reader = reader.onward();
+    let mut init = client::connect(run_dir).ok();
     loop {
-        thread::sleep(PERIOD);
+        let is_there = is_there_after_a_while(run_dir, &mut init);
         read_on(&mut reader, &mut |line| put(&mut out, line, wanted.json))?;
         out.flush()?;
+        if !is_there {
+            // It ends after logd, so nothing more will be written.
+            return Ok(());
+        }
     }
+}
+
+/// Waits until it is time to look again, or until init closes our connection; says whether it is there then.
+fn is_there_after_a_while(run_dir: &Path, init: &mut Option<OwnedFd>) -> bool {
+    let Some(connection) = init.as_ref() else {
+        return false;
+    };
+    let mut end = [PollFd::new(connection.as_fd(), PollFlags::empty())];
+    let limit = PollTimeout::try_from(PERIOD).unwrap_or(PollTimeout::ZERO);
+    if poll(&mut end, limit).is_ok_and(|ended| ended > 0) {
+        // One who floods init with connections may have cost us ours.
+        thread::sleep(PERIOD);
+        *init = client::connect(run_dir).ok();
+    }
+    init.is_some()
 }
 
 fn put(out: &mut impl Write, line: &[u8], json: bool) -> io::Result<()> {

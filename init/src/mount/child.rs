@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::disk::Outcome;
+use super::place::Place;
 use super::{GUARD, Mount, Source};
 
 /// A guard: nobody enters it but root, and not even root writes to it.
@@ -26,21 +27,20 @@ const GUARD_OPTIONS: &str = "mode=0000,size=4k,nr_inodes=1";
 /// What was tried, and the errno.
 pub fn guard(target: &Path) -> Result<(), String> {
     let failed = |what: &str, error: io::Error| format!("{what} {}: {error}", target.display());
-    if !target.is_dir() {
-        fs::create_dir_all(target).map_err(|error| failed("make", error))?;
-    }
+    let place = || Place::open(target).map_err(|error| failed("open", error));
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(
         Some(GUARD),
-        target,
+        &place()?.path(),
         Some("tmpfs"),
         flags,
         Some(GUARD_OPTIONS),
     )
     .map_err(|errno| failed("guard", errno.into()))?;
+    // Opened anew, it is the guard that is found there.
     mount(
         None::<&str>,
-        target,
+        &place()?.path(),
         None::<&str>,
         MsFlags::MS_SHARED,
         None::<&str>,
@@ -69,9 +69,13 @@ pub fn attempt(wanted: &Mount, modules: Option<&Path>) -> Outcome {
         load(folder, &kind);
     }
     let data = Some(wanted.options.data.as_str()).filter(|data| !data.is_empty());
+    let place = match Place::open(&wanted.target) {
+        Ok(place) => place,
+        Err(error) => return Outcome::Failed(format!("open its mount point: {error}")),
+    };
     match mount(
         Some(&node),
-        &wanted.target,
+        &place.path(),
         Some(kind.as_str()),
         wanted.options.flags,
         data,
@@ -92,9 +96,9 @@ pub fn attempt(wanted: &Mount, modules: Option<&Path>) -> Outcome {
 /// Takes away a mount whose disk is gone; what still uses it meets errors, and nobody else finds it.
 ///
 /// # Errors
-/// The errno of umount2(2).
+/// The errno of opening it, or of umount2(2).
 pub fn detach(target: &Path) -> io::Result<()> {
-    Ok(umount2(target, MntFlags::MNT_DETACH)?)
+    Ok(umount2(&Place::open(target)?.path(), MntFlags::MNT_DETACH)?)
 }
 
 /// A file system's module goes by the alias `fs-<type>`; one that is built in has none.

@@ -6,6 +6,7 @@
 //! | [`options`] | mount options as people write them |
 //! | [`disk`] | one disk's life: absent, tried, mounted, gone |
 //! | [`points`] | what is mounted where |
+//! | `place` | mount points, reached through no link |
 //! | [`child`] | looks for the disk and mounts it, in a process of its own |
 //!
 //! Until its disk is there, a mount point is *guarded*: an empty, read-only, closed file system lies on it, so that
@@ -14,6 +15,7 @@
 pub mod child;
 pub mod disk;
 pub mod options;
+mod place;
 pub mod points;
 
 use std::fmt;

@@ -13,6 +13,8 @@ use std::time::Duration;
 use gokrazy_core::paths;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::cgroup_room::{self, Room};
+use super::kin;
 use crate::service::Limits;
 
 /// The folder below which services get their groups.
@@ -21,6 +23,8 @@ pub struct Root {
     folder: PathBuf,
     /// Tells other inits that this folder is somebody's; goes with this process.
     _held: Option<Flock<File>>,
+    /// Absent where our own group cannot be divided, so that there are no limits.
+    room: Option<Room>,
 }
 
 /// The group of one service.
@@ -31,16 +35,16 @@ pub struct Group {
 }
 
 /// The file that holds a group's processes (`cgroups(7)`).
-const PROCS: &str = "cgroup.procs";
-
-/// Controllers that our limits need.
-const WANTED: [&str; 3] = ["memory", "cpu", "pids"];
+pub(super) const PROCS: &str = "cgroup.procs";
 
 /// So many groups of one service are looked at: it may make as many as it likes.
 const MOST_GROUPS: usize = 1024;
 
 /// How the folders of all inits' services begin.
 const PREFIX: &str = "gokrazy-";
+
+/// How the group of an init ends that had to leave its own.
+const LEAF: &str = ".init";
 
 /// So often a folder is made that another init takes for a dead one's.
 const TRIES: u32 = 5;
@@ -61,29 +65,12 @@ impl Root {
         sweep(&folder);
         let held = make_and_hold(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
         sweep_of_the_dead(&parent, &folder);
-        let root = Self {
+        let room = cgroup_room::make(&parent, &folder, &leaf_of(&folder));
+        Ok(Self {
             folder,
             _held: held,
-        };
-        root.enable(&parent);
-        Ok(root)
-    }
-
-    /// Turns on what controllers there are; without them there are groups, and no limits.
-    ///
-    /// All at once where there are all: each write costs the kernel a wait for every processor.
-    fn enable(&self, parent: &Path) {
-        if !self.turn_on(parent, &WANTED) {
-            for controller in WANTED {
-                self.turn_on(parent, &[controller]);
-            }
-        }
-    }
-
-    fn turn_on(&self, parent: &Path, controllers: &[&str]) -> bool {
-        let line = format!("+{}", controllers.join(" +"));
-        let mut folders = [parent, &self.folder].into_iter();
-        folders.all(|folder| put(&folder.join("cgroup.subtree_control"), &line).is_ok())
+            room,
+        })
     }
 
     /// Makes the group of a service, with its limits; returns also the limits that cannot be held, for people.
@@ -92,11 +79,16 @@ impl Root {
     /// The errno of making the folder.
     pub fn group(&self, name: &str, limits: &Limits) -> io::Result<(Group, Vec<String>)> {
         let path = self.folder.join(name);
-        // A group that was once killed is not cloned into: see `is_fresh`. One with groups below it that hold
-        // controllers takes no process in.
-        remove_with_all_below(&path);
-        let is_fresh = match fs::create_dir(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        let is_taken = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+        let mut made = fs::create_dir(&path);
+        if made.as_ref().is_err_and(is_taken) {
+            // A group that was once killed is not cloned into: see `is_fresh`. One with groups below it that hold
+            // controllers takes no process in.
+            remove_with_all_below(&path);
+            made = fs::create_dir(&path);
+        }
+        let is_fresh = match made {
+            Err(error) if !is_taken(&error) => return Err(error),
             made => made.is_ok(),
         };
         let group = Group { path, is_fresh };
@@ -104,9 +96,12 @@ impl Root {
         Ok((group, missing))
     }
 
-    /// Removes our folder; what is left in it keeps it.
+    /// Removes our folder, and leaves our own group as it was; what is left in them keeps them.
     pub fn remove(&self) {
         sweep(&self.folder);
+        if let Some(room) = &self.room {
+            room.give_back();
+        }
     }
 }
 
@@ -140,8 +135,21 @@ fn folders(run_dir: &Path) -> Result<(PathBuf, PathBuf), String> {
     let own = read(Path::new(paths::PROC_SELF_CGROUP))?;
     let parent = place(&mounts, &own).ok_or("no cgroup2 is mounted")?;
     let run = fs::metadata(run_dir).map_err(|error| format!("{}: {error}", run_dir.display()))?;
-    let folder = parent.join(format!("{PREFIX}{:x}-{:x}", run.dev(), run.ino()));
+    let name = format!("{PREFIX}{:x}-{:x}", run.dev(), run.ino());
+    // A fresh init after a bug finds itself where the one before had gone.
+    let parent = match parent.parent() {
+        Some(above) if parent == leaf_of(&above.join(&name)) => above.to_owned(),
+        Some(_) | None => parent,
+    };
+    let folder = parent.join(name);
     Ok((parent, folder))
+}
+
+/// Where an init goes that had to leave its own group: beside its services' folder.
+fn leaf_of(folder: &Path) -> PathBuf {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(LEAF);
+    name.into()
 }
 
 /// Makes the folder and marks it as somebody's (`flock(2)`).
@@ -273,17 +281,28 @@ impl Group {
     /// The processes in it and in groups below it, zombies aside; one outside of our namespace is not told by its
     /// number.
     pub fn members(&self) -> Vec<u32> {
-        let folders = with_all_below(&self.path);
-        let procs = folders.iter().map(|folder| folder.join(PROCS));
-        let texts: Vec<String> = procs.filter_map(|file| read(&file).ok()).collect();
-        let lines = texts.iter().flat_map(|text| text.lines());
-        let numbers = lines.filter_map(|line| line.parse().ok());
-        numbers.filter(|pid| *pid > 0).collect()
+        let folders = with_all_below(&self.path).into_iter();
+        let all = folders.flat_map(|folder| members_of(&folder));
+        all.filter(|pid| *pid > 0).collect()
     }
 
-    /// Whether the process is in it.
+    /// Whether the process is in it or in a group below it, dead or alive: the kernel lists no dead members, and
+    /// still tells where they were until somebody has waited for them.
     pub fn holds(&self, pid: u32) -> bool {
-        self.members().contains(&pid)
+        let file = Path::new(paths::PROC).join(pid.to_string()).join("cgroup");
+        let place = kin::is_known().then(|| read(&file).ok()).flatten();
+        place.is_some_and(|place| self.is_named_in(&place)) || self.members().contains(&pid)
+    }
+
+    /// Whether the list of a process's groups names this one: its folder and name, which no two inits share.
+    fn is_named_in(&self, place: &str) -> bool {
+        let mut parts = self.path.components().rev();
+        let (Some(name), Some(folder)) = (parts.next(), parts.next()) else {
+            return false;
+        };
+        let own = Path::new(folder.as_os_str()).join(name);
+        let mut above = own_group(place).map(Path::new).into_iter();
+        above.any(|path| path.ancestors().any(|one| one.ends_with(&own)))
     }
 
     /// Removes it and all groups below it, if nothing lives in them.
@@ -318,9 +337,15 @@ fn files(limits: &Limits) -> impl Iterator<Item = (&'static str, String)> {
         .filter_map(|(file, value)| Some((file, value?)))
 }
 
+/// The group of version 2 in a process's list (`/proc/<pid>/cgroup`); one that was removed is named so behind it.
+fn own_group(list: &str) -> Option<&str> {
+    let group = list.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(group.strip_suffix(" (deleted)").unwrap_or(group))
+}
+
 /// The folder of our own group: where version 2 is mounted, and which group we are in.
 fn place(mounts: &str, own: &str) -> Option<PathBuf> {
-    let group = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let group = own_group(own)?;
     let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
     let mut fields = mount.split(' ').skip(3);
     let (root, target) = (fields.next()?, fields.next()?);
@@ -333,7 +358,13 @@ fn place(mounts: &str, own: &str) -> Option<PathBuf> {
     Some(Path::new(target).join(below.trim_start_matches('/')))
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// The processes in a group itself; 0 for one outside of our namespace.
+pub(super) fn members_of(folder: &Path) -> Vec<u32> {
+    let text = read(&folder.join(PROCS)).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+pub(super) fn read(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let read = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
     read.map_err(|error| format!("{}: {error}", path.display()))?;
@@ -341,7 +372,7 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// Writes a control file, which is never made nor cut.
-fn put(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn put(path: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new()
         .write(true)
         .open(path)?

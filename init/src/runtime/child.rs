@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ use crate::service::{ProcessLimits, capabilities};
 /// Exit status of a child that could not become its program; nobody sees it but through the report.
 const NOT_STARTED: u8 = 127;
 
-/// All that the child needs, made before the clone.
+/// All that the child needs.
 #[derive(Debug)]
 pub struct Plan<'a> {
     /// What it is to run, for people.
@@ -50,7 +50,7 @@ pub struct Plan<'a> {
     /// A descriptor that it gets as number 3.
     pub extra: Option<BorrowedFd<'a>>,
     /// Where it reports what fails.
-    pub report: OwnedFd,
+    pub report: BorrowedFd<'a>,
     /// The file by which it joins its control group, if the clone did not put it there.
     pub join: Option<PathBuf>,
     /// Limits of open files, soft and hard, as init found them; absent: init's own.
@@ -140,12 +140,19 @@ fn give_up(plan: &Plan<'_>, what: &str, error: &io::Error) -> u8 {
     NOT_STARTED
 }
 
+/// Reports why there is nothing to become; returns the child's exit status.
+pub fn refuse(report: BorrowedFd<'_>, why: &str) -> u8 {
+    // Nobody is left to tell that telling failed.
+    let _ = write(report, format!("F{why}\n").as_bytes());
+    NOT_STARTED
+}
+
 /// A line of the report: `F` for what ended the start, `U` for a fence that is not to be had, `G` for its
 /// control group, `W` for other troubles.
 fn tell(plan: &Plan<'_>, kind: char, text: &str) {
     let line = format!("{kind}{}\n", text.replace('\n', " "));
     // Nobody is left to tell that telling failed.
-    let _ = write(plan.report.as_fd(), line.as_bytes());
+    let _ = write(plan.report, line.as_bytes());
 }
 
 fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {

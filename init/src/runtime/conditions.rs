@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gokrazy_core::{paths, wait_for};
 
+use super::helper;
 use crate::mount::points;
 use crate::service::condition::Condition;
 use crate::supervise::Moment;
@@ -80,8 +81,7 @@ impl Conditions {
             self.next_lookup = now.saturating_add(Duration::from_secs(1));
             let condition = wait_for::Condition::NetOnline(name.to_owned());
             let look_up = || u8::from(!wait_for::holds(&condition, run_dir));
-            self.lookups
-                .extend(gokrazy_sys::process::fork(look_up).ok());
+            self.lookups.extend(helper::fork(look_up).ok());
         }
         false
     }

@@ -161,8 +161,10 @@ impl Runtime {
     /// devices, for there is a watchdog to look after until then.
     pub fn run(mut self) -> (End, Devices) {
         let now = clock::boot();
-        let orders = self.registry.boot(now);
-        self.obey(orders);
+        for order in self.registry.boot(now) {
+            self.obey(vec![order]);
+            self.hear_of_starts();
+        }
         // Children that boot left to us and that ended before we listened for it.
         self.reap();
         // What ran once, reading flags and tables, makes up most of the program; waiting needs little of it.
@@ -178,6 +180,16 @@ impl Runtime {
             groups.remove();
         }
         (self.end.unwrap_or(End::PowerOff), self.devices)
+    }
+
+    /// Takes in which children run their programs by now, so that those on their way come before what programs do to
+    /// begin with: that takes longer than the way, and they have our precedence until we hear of it.
+    fn hear_of_starts(&mut self) {
+        for source in self.queue.wait(Some(Duration::ZERO)) {
+            if let Source::Report(_) = source {
+                self.dispatch(source);
+            }
+        }
     }
 
     fn turn(&mut self) {

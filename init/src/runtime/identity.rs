@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use gokrazy_core::atomic::{self, Durability};
 use gokrazy_core::{paths, regular_file, users};
+use nix::unistd::{getgroups, getresgid, getresuid};
 
 use super::accounts;
 use super::users_record::Record;
@@ -145,6 +146,18 @@ pub fn can_set_groups() -> bool {
     static ALLOWED: OnceLock<bool> = OnceLock::new();
     let read = || fs::read_to_string(paths::PROC_SELF_SETGROUPS);
     *ALLOWED.get_or_init(|| read().map_or(true, |word| word.trim() != "deny"))
+}
+
+/// Whether this process is root through and through, in root's group alone, so that who stays root changes nothing.
+pub fn is_root_alone() -> bool {
+    static ALONE: OnceLock<bool> = OnceLock::new();
+    *ALONE.get_or_init(|| {
+        let users = getresuid().map(|ids| [ids.real, ids.effective, ids.saved]);
+        let groups = getresgid().map(|ids| [ids.real, ids.effective, ids.saved]);
+        users.is_ok_and(|ids| ids.iter().all(|id| id.is_root()))
+            && groups.is_ok_and(|ids| ids.iter().all(|id| id.as_raw() == 0))
+            && getgroups().is_ok_and(|groups| groups.is_empty())
+    })
 }
 
 /// Lines of the map: first id inside, first id outside, count.

@@ -71,6 +71,6 @@ fn own_name() -> Option<PathBuf> {
 
 /// Whether this process was started to keep the logs, by a supervisor of the same program.
 pub fn is_wanted() -> bool {
-    let name = std::env::args().next().unwrap_or_default();
-    name.rsplit('/').next() == Some(LOG_KEEPER)
+    let name = std::env::args_os().next().unwrap_or_default();
+    Path::new(&name).file_name() == Some(LOG_KEEPER.as_ref())
 }

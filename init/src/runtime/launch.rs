@@ -1,4 +1,4 @@
-//! Making a service's process: all that can be done before the clone, and the clone.
+//! Making a service's process: the clone, and what the new process needs to become its program.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -80,9 +80,8 @@ impl Launch<'_> {
         let flags = OFlag::O_CLOEXEC;
         let (reader, writer) =
             pipe2(flags).map_err(|error| format!("make a pipe: {}", io::Error::from(error)))?;
-        let mut plan = self.plan(writer).ok_or("a text holds a NUL")?;
         let pid = self
-            .spawn(&mut plan)
+            .spawn(writer.as_fd())
             .map_err(|error| format!("fork: {error}"))?;
         if let Some(precedence) = self.precedence {
             precedence.lend(pid);
@@ -94,22 +93,29 @@ impl Launch<'_> {
     }
 
     /// Into its group by the clone; where the kernel or a sandbox knows no such clone, by a plain one.
-    fn spawn(&self, plan: &mut Plan<'_>) -> io::Result<u32> {
+    fn spawn(&self, report: BorrowedFd<'_>) -> io::Result<u32> {
+        // Found out once, and known to all children then.
+        let _ = (identity::can_set_groups(), identity::is_root_alone());
+        let join = || self.group.map(Group::procs);
         let into = self.group.filter(|group| group.is_fresh());
-        if into.is_none() {
-            plan.join = self.group.map(Group::procs);
-        }
+        let late = || into.is_none().then(join).flatten();
         let folder = into.map(Group::folder).transpose()?;
-        match process::spawn(folder.as_ref().map(AsFd::as_fd), || child::run(plan)) {
-            Err(error) if !is_exhausted(&error) => {
-                plan.join = self.group.map(Group::procs);
-                process::fork(|| child::run(plan))
-            }
+        let cgroup = folder.as_ref().map(AsFd::as_fd);
+        match process::spawn(cgroup, || self.become_it(report, late())) {
+            Err(error) if !is_exhausted(&error) => process::fork(|| self.become_it(report, join())),
             result => result,
         }
     }
 
-    fn plan(&self, report: OwnedFd) -> Option<Plan<'_>> {
+    /// What the new process does; what it needs is made there, so that it costs init nothing.
+    fn become_it(&self, report: BorrowedFd<'_>, join: Option<PathBuf>) -> u8 {
+        match self.plan(report, join) {
+            Some(plan) => child::run(&plan),
+            None => child::refuse(report, "a text holds a NUL"),
+        }
+    }
+
+    fn plan<'a>(&'a self, report: BorrowedFd<'a>, join: Option<PathBuf>) -> Option<Plan<'a>> {
         let environment = self.environment();
         let (stdout, stderr) = match self.pipes {
             Some(pipes) => (pipes.out.output(), pipes.err.output()),
@@ -129,7 +135,7 @@ impl Launch<'_> {
             stderr,
             extra: self.extra,
             report,
-            join: None,
+            join,
             open_files: self.open_files,
             process_limits: self.service.process_limits,
             nice: match self.service.nice {
@@ -174,6 +180,9 @@ impl Launch<'_> {
         }
         let all = service.user == User::Id(0) && service.capabilities == 0;
         let (group, further) = self.groups();
+        if all && group == 0 && further.is_empty() && identity::is_root_alone() {
+            return None;
+        }
         Some(Credentials {
             id: self.uid,
             group,

@@ -11,9 +11,11 @@
 //! | [`journal`] | init's own lines |
 //! | [`identity`], [`users_record`] | whom a service runs as |
 //! | [`accounts`] | users by name, and their groups |
-//! | [`launch`], [`child`] | making a service's process: before and after the clone |
+//! | [`launch`], [`child`] | making a service's process: the clone, and what follows in the child |
 //! | [`fences`], `landlock` | what a service cannot see and do |
-//! | [`tree`], [`cgroup`] | all processes of a service: whether any lives, and killing them |
+//! | `helper` | processes of init's own, for what may take long |
+//! | [`tree`], [`kin`], [`cgroup`] | all processes of a service: whether any lives, and killing them |
+//! | `cgroup_room` | where our own control group cannot be divided as it is |
 //! | [`keeper`] | logd as a service |
 //! | [`log_link`] | pipes of the services, handed to logd |
 //! | [`notify_socket`], [`control_socket`] | what services and clients say |
@@ -30,6 +32,7 @@
 
 pub mod accounts;
 pub mod cgroup;
+mod cgroup_room;
 pub mod child;
 pub mod clock;
 pub mod conditions;
@@ -38,9 +41,11 @@ pub mod control_socket;
 pub mod devices;
 pub mod event_loop;
 pub mod fences;
+mod helper;
 pub mod identity;
 pub mod journal;
 pub mod keeper;
+pub mod kin;
 mod landlock;
 pub mod launch;
 pub mod log_link;

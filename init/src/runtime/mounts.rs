@@ -15,6 +15,7 @@ use nix::unistd::{pipe2, read, write};
 
 use super::clock;
 use super::event_loop::Runtime;
+use super::helper;
 use super::options::Mode;
 use super::publish;
 use crate::mount::child;
@@ -103,7 +104,7 @@ impl Runtime {
             return Ok(());
         };
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        let pid = gokrazy_sys::process::fork(|| {
+        let pid = helper::fork(|| {
             if attempt == Attempt::AfterDetach {
                 // What is not mounted any more needs no more.
                 let _ = child::detach(&one.mount.target);

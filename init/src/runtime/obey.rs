@@ -1,5 +1,6 @@
 //! Orders of the registry, carried out: launch, signal, kill; and what a launch leads to.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use gokrazy_core::paths;
@@ -45,7 +46,7 @@ impl Runtime {
                         tree.signal_strays(Signal::SIGCONT as i32);
                     }
                 }
-                Action::SignalMain(signal) => self.signal_main(index, signal),
+                Action::SignalMain(signal) => self.signal_main_or_tell(index, signal),
                 Action::KillTree => {
                     if let Some(tree) = self.tree(index) {
                         tree.kill();
@@ -59,10 +60,14 @@ impl Runtime {
     pub(super) fn tree(&self, index: usize) -> Option<Tree<'_>> {
         let slot = self.slots.get(index)?;
         let name = &self.registry.entries().get(index)?.service.name;
+        let main = slot.main?;
         Some(Tree {
             name,
-            main: slot.main?,
+            main,
+            // From then on the number may be another's.
+            main_is_gone: self.by_pid.get(&main) != Some(&index),
             group: slot.group.as_ref(),
+            mains: &self.by_pid,
         })
     }
 
@@ -72,20 +77,23 @@ impl Runtime {
             .tree(index)
             .is_some_and(|tree| tree.signal_group(signal).is_ok());
         if !in_group {
-            self.signal_main(index, signal);
+            self.signal_main_or_tell(index, signal);
         }
     }
 
-    fn signal_main(&mut self, index: usize, signal: i32) {
-        let pid = self
-            .registry
-            .entries()
-            .get(index)
-            .and_then(|entry| entry.machine.pid());
-        if let Some(Err(error)) = pid.map(|pid| gokrazy_sys::process::signal_process(pid, signal)) {
-            self.journal
-                .warn(format_args!("signal {signal} to {pid:?}: {error}"));
+    fn signal_main_or_tell(&mut self, index: usize, signal: i32) {
+        if let Err(error) = self.signal_main(index, signal) {
+            self.complain(index, &format!("signal {signal}: {error}"));
         }
+    }
+
+    /// Sends a signal to the main process, if there is one.
+    pub(super) fn signal_main(&self, index: usize, signal: i32) -> io::Result<()> {
+        let entry = self.registry.entries().get(index);
+        let pid = entry.and_then(|entry| entry.machine.pid());
+        pid.map_or(Ok(()), |pid| {
+            gokrazy_sys::process::signal_process(pid, signal)
+        })
     }
 
     fn launch(&mut self, index: usize, first: bool) {

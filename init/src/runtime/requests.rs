@@ -11,6 +11,8 @@ use super::control_socket::{ControlSocket, Received};
 use super::event_loop::Runtime;
 use super::queue::Source;
 use crate::service::Role;
+use crate::supervise::phase::Action;
+use crate::supervise::registry::Order;
 
 /// How long a socket that could not be made waits for the next try: the run folder may be full.
 const LISTEN_RETRY: Duration = Duration::from_secs(2);
@@ -123,6 +125,9 @@ impl Runtime {
         match self.registry.request(request, clock::boot()) {
             Err(refusal) => Reply::Refused(refusal),
             Ok(orders) => {
+                if matches!(request, Request::Signal { .. }) {
+                    return self.send_signals(&orders);
+                }
                 self.obey(orders);
                 if let Request::End { how } = request {
                     self.begin_end(*how, "a client asks for it");
@@ -131,6 +136,18 @@ impl Runtime {
                 self.publish(None);
                 Reply::Done
             }
+        }
+    }
+
+    /// Who asks for a signal hears what came of it: an init that is not root may not send one to everybody.
+    fn send_signals(&self, orders: &[Order]) -> Reply {
+        let sent = orders.iter().try_for_each(|order| match order.action {
+            Action::SignalMain(signal) => self.signal_main(order.index, signal),
+            _ => Ok(()),
+        });
+        match sent {
+            Ok(()) => Reply::Done,
+            Err(error) => Reply::Refused(Refusal::Failed(format!("send it: {error}"))),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
 
-use gokrazy_core::paths;
 use gokrazy_sys::passing::{self, Sender};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
 use nix::unistd::{Pid, getpgid, getsid};
 
 use super::event_loop::{Runtime, Slot};
@@ -167,7 +167,7 @@ impl Slot {
         else {
             return false;
         };
-        if !Path::new(paths::PROC).join(sender.pid.to_string()).exists() {
+        if kill(pid, None) == Err(Errno::ESRCH) {
             return Some(sender.uid) == self.facts.uid;
         }
         if let Some(group) = &self.group {

@@ -5,15 +5,14 @@
 //! orphans come to us, since we are PID 1 or a subreaper.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::io;
-use std::path::Path;
 
-use gokrazy_core::paths;
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid};
 
 use super::cgroup::Group;
+use super::kin::{self, Kin};
 
 /// The variable that carries the service's name to all that it starts.
 pub const MARK: &str = "GOKRAZY_SERVICE";
@@ -28,8 +27,12 @@ pub struct Tree<'a> {
     pub name: &'a str,
     /// Its main process, alive or not: also the number of its process group.
     pub main: u32,
+    /// Whether the main process has been waited for.
+    pub main_is_gone: bool,
     /// Its control group.
     pub group: Option<&'a Group>,
+    /// The main processes of all services, which are nobody's orphans.
+    pub mains: &'a HashMap<u32, usize>,
 }
 
 impl Tree<'_> {
@@ -37,7 +40,10 @@ impl Tree<'_> {
     pub fn lives(&self) -> bool {
         match self.group.and_then(Group::is_populated) {
             Some(populated) => populated,
-            None => self.in_process_group() || !self.marked().is_empty(),
+            None => {
+                let orphans = || Kin::look().is_some_and(|kin| !self.orphans(&kin).is_empty());
+                self.in_process_group() || orphans()
+            }
         }
     }
 
@@ -68,9 +74,13 @@ impl Tree<'_> {
     /// Sends a signal to its process group.
     ///
     /// # Errors
-    /// `ESRCH` if there is no such group, or not yet.
+    /// `ESRCH` if there is no such group, or not yet, or not any more.
     pub fn signal_group(&self, signal: i32) -> io::Result<()> {
-        gokrazy_sys::process::signal_group(self.main, signal)
+        if self.has_its_number() {
+            gokrazy_sys::process::signal_group(self.main, signal)
+        } else {
+            Err(Errno::ESRCH.into())
+        }
     }
 
     /// Sends a signal to those of its processes that left its process group.
@@ -89,33 +99,37 @@ impl Tree<'_> {
     }
 
     fn in_process_group(&self) -> bool {
-        pid(self.main).is_some_and(|group| killpg(group, None).is_ok())
+        let group = pid(self.main).filter(|_| self.has_its_number());
+        group.is_some_and(|group| killpg(group, None).is_ok())
     }
 
-    /// Processes that descend from the main process, or carry its mark and came to us as orphans.
+    /// Whether a process group of that number is its own: the kernel gives no process the number of a group that is
+    /// there, so a process that has it after the main one shows that the group is gone.
+    fn has_its_number(&self) -> bool {
+        let is_free = |main| kill(main, None) == Err(Errno::ESRCH);
+        !self.main_is_gone || pid(self.main).is_none_or(is_free)
+    }
+
+    /// Processes that left its process group: what descends from the main process, and what came to us as orphans, with
+    /// all that descends from those.
     fn marked(&self) -> Vec<Pid> {
-        let parents = parents();
-        let us = std::process::id();
-        let mark = format!("{MARK}={}", self.name);
-        let is_ours = |&(&child, &parent): &(&u32, &u32)| {
-            child != self.main && (parent == self.main || (parent == us && carries(child, &mark)))
+        let Some(kin) = Kin::look() else {
+            return Vec::new();
         };
-        let mut found: Vec<u32> = parents
-            .iter()
-            .filter(is_ours)
-            .map(|(&child, _)| child)
-            .collect();
-        let mut next = 0;
-        while let Some(&parent) = found.get(next) {
-            let children = parents.iter().filter(|(_, above)| **above == parent);
-            let new: Vec<u32> = children
-                .map(|(&child, _)| child)
-                .filter(|child| !found.contains(child))
-                .collect();
-            found.extend(new);
-            next = next.saturating_add(1);
+        let mut first = self.orphans(&kin);
+        if !self.main_is_gone {
+            first.extend(kin.children(self.main));
         }
-        found.into_iter().filter_map(pid).collect()
+        kin.family(first).into_iter().filter_map(pid).collect()
+    }
+
+    /// Children of ours that are no service's main process and carry its mark.
+    fn orphans(&self, kin: &Kin) -> Vec<u32> {
+        let mark = format!("{MARK}={}", self.name);
+        let children = kin.children(std::process::id()).into_iter();
+        children
+            .filter(|child| !self.mains.contains_key(child) && kin::carries(*child, &mark))
+            .collect()
     }
 }
 
@@ -124,35 +138,4 @@ fn pid(number: u32) -> Option<Pid> {
         .ok()
         .filter(|number| *number > 1)
         .map(Pid::from_raw)
-}
-
-/// The parent of each process that is not dead, by `/proc/<pid>/stat` (`proc_pid_stat(5)`).
-fn parents() -> HashMap<u32, u32> {
-    let folder = fs::read_dir(paths::PROC).into_iter().flatten().flatten();
-    let numbers = folder.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    numbers
-        .filter_map(|child| Some((child, living_parent(child)?)))
-        .collect()
-}
-
-fn living_parent(child: u32) -> Option<u32> {
-    let stat =
-        fs::read_to_string(Path::new(paths::PROC).join(child.to_string()).join("stat")).ok()?;
-    // The name in brackets may hold anything, so fields are counted from its end.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
-        return None;
-    }
-    fields.next()?.parse().ok()
-}
-
-fn carries(child: u32, mark: &str) -> bool {
-    let path = Path::new(paths::PROC)
-        .join(child.to_string())
-        .join("environ");
-    let environment = fs::read(path).unwrap_or_default();
-    environment
-        .split(|byte| *byte == 0)
-        .any(|entry| entry == mark.as_bytes())
 }

@@ -21,6 +21,7 @@ pub mod signals;
 pub mod table;
 pub mod values;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -261,6 +262,21 @@ impl Service {
         self
     }
 
+    /// Why no process can be made of it, if none can; names the table's key.
+    pub(crate) fn unrunnable(&self) -> Option<String> {
+        if self.command.first().is_none_or(String::is_empty) {
+            return Some("key `command`: name a program".to_owned());
+        }
+        let texts = self.env.iter().flat_map(|(key, value)| [key, value]);
+        let mut texts = self.command.iter().chain(texts);
+        if texts.any(|text| text.contains('\0')) {
+            return Some("keys `command` and `env`: no text may hold a NUL".to_owned());
+        }
+        let is_variable = |key: &str| !key.is_empty() && !key.contains('=');
+        let wrong = self.env.iter().find(|(key, _)| !is_variable(key))?;
+        Some(format!("key `env`: `{}` is no variable's name", wrong.0))
+    }
+
     /// The command line for people, as one line.
     pub fn command_line(&self) -> String {
         self.command.join(" ")
@@ -279,9 +295,55 @@ pub fn is_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
+/// Splits services that a program made up into those that can be supervised and why the others cannot: a name that is
+/// none or is taken, nothing to run, a text that no process can be given.
+pub fn sound(services: Vec<Service>) -> (Vec<Service>, Vec<String>) {
+    let reserved = [INIT_LOG, KERNEL_LOG, LOG_KEEPER].map(str::to_owned);
+    let mut names = HashSet::from(reserved);
+    let (mut kept, mut complaints) = (Vec::new(), Vec::new());
+    for service in services {
+        let why = if !is_name(&service.name) {
+            Some("no service can have that name".to_owned())
+        } else if !names.insert(service.name.clone()) {
+            Some("that name is taken".to_owned())
+        } else {
+            service.unrunnable()
+        };
+        match why {
+            Some(why) => complaints.push(format!("service {:?}: {why}", service.name)),
+            None => kept.push(service),
+        }
+    }
+    (kept, complaints)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn services_that_cannot_be_are_left_out_and_named() {
+        let services = vec![
+            Service::new("a", &["/a"]),
+            Service::new("../etc/x", &["/a"]),
+            Service::new("logd", &["/a"]),
+            Service::new("a", &["/b"]),
+            Service::new("none", &[]),
+            Service::new("empty", &[""]),
+            Service::new("nul", &["/a", "x\0y"]),
+            Service::new("variable", &["/a"]).env("A=B", "c"),
+            Service::new("b", &["/b"]).env("A", "b=c"),
+        ];
+        let (kept, complaints) = sound(services);
+        let names: Vec<&str> = kept.iter().map(|service| service.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(complaints.len(), 7, "{complaints:?}");
+        assert_eq!(complaints[1], "service \"logd\": that name is taken");
+        assert_eq!(
+            complaints[3],
+            "service \"none\": key `command`: name a program"
+        );
+    }
 
     #[test]
     fn a_name_leads_nowhere_else() {

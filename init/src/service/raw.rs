@@ -162,24 +162,6 @@ impl From<RawMount> for Mount {
 
 impl Raw {
     pub(super) fn checked(self) -> Result<Service, String> {
-        if self.command.first().is_none_or(String::is_empty) {
-            return Err("key `command`: name a program".to_owned());
-        }
-        let words = self
-            .command
-            .iter()
-            .chain(self.env.values())
-            .chain(self.env.keys());
-        if words.into_iter().any(|word| word.contains('\0')) {
-            return Err("keys `command` and `env`: no text may hold a NUL".to_owned());
-        }
-        if let Some(key) = self
-            .env
-            .keys()
-            .find(|key| key.is_empty() || key.contains('='))
-        {
-            return Err(format!("key `env`: `{key}` is no variable's name"));
-        }
         if self
             .watchdog
             .as_ref()
@@ -187,7 +169,8 @@ impl Raw {
         {
             return Err("key `watchdog`: must be longer than \"0s\"".to_owned());
         }
-        Ok(self.service())
+        let service = self.service();
+        service.unrunnable().map_or(Ok(service), Err)
     }
 
     fn service(self) -> Service {

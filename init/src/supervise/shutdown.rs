@@ -90,13 +90,17 @@ impl Registry {
         let Some(shutdown) = self.shutdown.filter(|shutdown| shutdown.deadline <= now) else {
             return Vec::new();
         };
-        let living = self.where_entry(|entry| entry.machine.has_processes());
         if shutdown.killed {
-            for index in living {
+            for index in self.where_entry(|entry| entry.machine.has_processes()) {
                 self.give_up(index, now);
             }
             return Vec::new();
         }
+        // While others live, the log keeper hears their last words; it is told to stop when they are gone.
+        let keeps_log = |entry: &Entry| entry.service.role == Role::LogKeeper;
+        let is_last = self.only_log_keeper_lives();
+        let living = self
+            .where_entry(|entry| entry.machine.has_processes() && (is_last || !keeps_log(entry)));
         self.shutdown = Some(Shutdown {
             deadline: now.saturating_add(LAST_GRACE),
             killed: true,

@@ -236,6 +236,39 @@ fn a_shutdown_kills_at_its_deadline_and_gives_up_after_it() {
 }
 
 #[test]
+fn the_log_keeper_outlives_those_that_a_deadline_kills() {
+    let logd = Service {
+        role: Role::LogKeeper,
+        ..service("logd", &[])
+    };
+    let mut world = World::new(vec![logd, service("deaf", &[])]);
+    world.end();
+    let orders = world.registry.on_time(at(30_000));
+    let killed = |orders: &[Order]| -> Vec<usize> {
+        let kills = orders
+            .iter()
+            .filter(|order| order.action == Action::KillTree);
+        kills.map(|order| order.index).collect()
+    };
+    assert!(!killed(&orders).contains(&0) && killed(&orders).contains(&1));
+    world.now = at(30_001);
+    world.exit("deaf", 9);
+    assert_eq!(world.stopped, ["deaf", "logd"]);
+    // One that stands still itself holds nobody up for long.
+    let _ = world.registry.on_time(at(33_000));
+    assert!(world.registry.has_ended());
+
+    let logd = Service {
+        role: Role::LogKeeper,
+        ..service("logd", &[])
+    };
+    let mut world = World::new(vec![logd]);
+    world.end();
+    let orders = world.registry.on_time(at(30_000));
+    assert!(killed(&orders).contains(&0), "it is the last one itself");
+}
+
+#[test]
 fn nothing_starts_during_a_shutdown() {
     let mut world = World::new(vec![service("a", &[]), Service::new_stopped("b", &["/b"])]);
     world.end();

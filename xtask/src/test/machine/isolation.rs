@@ -75,6 +75,27 @@ while :; do echo "events $(grep max bomb/pids.events) now $(cat bomb/pids.curren
 ''']
 
 [[service]]
+name = "boxed"
+user = "root"
+command = ["/gokrazy/sh", "-c", '''
+cat > /tmp/boxed.toml <<END
+[[service]]
+name = "hungry"
+user = "root"
+restart = "never"
+memory-max = "24M"
+command = ["/gokrazy/sh", "-c", "dd if=/dev/zero of=/tmp/y bs=1M count=64; exec /gokrazy/busybox sleep 100000"]
+END
+mkdir /sys/fs/cgroup/box /tmp/box
+# As in a container: the first process of its namespace, and alone in its group.
+unshare -m -p -f sh -c "mount -t proc none /proc
+echo 0 > /sys/fs/cgroup/box/cgroup.procs
+exec /gokrazy/init --no-boot --services /tmp/boxed.toml --run-dir /tmp/box" &
+while ! grep exit=.*memory /tmp/box/service/hungry; do sleep 1; done
+exec /gokrazy/busybox sleep 100000
+''']
+
+[[service]]
 name = "saver"
 user = "root"
 wait-for = ["mount:/mnt/stick"]
@@ -153,6 +174,8 @@ fn limits(lab: &Lab<'_>, guest: &mut Guest, steps: &mut Steps<'_>) -> Result<()>
     let bomb = lab.service("bomb")?;
     ensure!(text(&bomb, "state") == "running", "the bomb is {bomb}");
     steps.passed("a fork bomb stays in its limit, and everybody else goes on");
+    lab.until_logged(guest, "boxed", "out of memory")?;
+    steps.passed("an init that is alone in a group, as in a container, sets limits too");
     Ok(())
 }
 
