@@ -12,7 +12,8 @@ use gokrazy_core::{exit, paths};
 use gokrazy_sys::passing;
 
 use crate::ctl::{self, CtlArgs};
-use crate::logd::serve::{Folders, Server};
+use crate::logd::keeper::Folders;
+use crate::logd::serve::Server;
 use crate::runtime::keeper;
 use crate::runtime::options::{Mode, Options};
 use crate::runtime::panic;

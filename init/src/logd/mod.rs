@@ -6,11 +6,13 @@
 //! | [`segments`] | a bounded log on disk |
 //! | [`kernel`] | records of the kernel log |
 //! | [`reader`] | segments to records again, for those who show or forward them |
+//! | [`keeper`] | the logs of one name |
 //! | [`serve`] | the loop: pipes in, segments out |
 //!
 //! Memory is bounded by the number of streams times the longest line, whatever is printed.
 //! If logd dies, init keeps the pipes and hands them to the next one.
 
+pub mod keeper;
 pub mod kernel;
 pub mod lines;
 pub mod reader;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
@@ -18,9 +17,10 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::read;
 
+use super::keeper::{Folders, Keeper};
 use super::kernel;
 use super::lines::Lines;
-use super::segments::{Log, Rooms};
+use super::segments::Rooms;
 use crate::runtime::clock;
 use crate::service;
 
@@ -46,15 +46,6 @@ const DRIBBLE: usize = 4 * 1024;
 /// How long: a pipe takes twice as long to fill at the rate that a processor can print.
 const BREATH: Duration = Duration::from_micros(50);
 
-/// Where logs are kept.
-#[derive(Debug, Clone)]
-pub struct Folders {
-    /// Until the next boot.
-    pub volatile: Rc<Path>,
-    /// Over boots, for services that ask for it.
-    pub persistent: Option<Rc<Path>>,
-}
-
 /// What logd listens to, by the number in its event.
 const INIT: u64 = 0;
 const SIGNALS: u64 = 1;
@@ -67,13 +58,6 @@ struct Input {
     lines: Lines,
     is_kernel: bool,
     name: Rc<str>,
-}
-
-/// The logs of one name.
-#[derive(Debug)]
-struct Keeper {
-    /// Boxed, since a growing list begins with room for four.
-    logs: Box<[Log]>,
 }
 
 /// Logd at work.
@@ -363,41 +347,6 @@ impl Input {
             });
         } else if let Some((beginning, text)) = kernel::record(bytes, times) {
             keeper.put(beginning.as_bytes(), text);
-        }
-    }
-}
-
-impl Keeper {
-    fn new(
-        folders: &Folders,
-        name: &Rc<str>,
-        (volatile, persistent): (u64, u64),
-        rooms: &Rooms,
-    ) -> Self {
-        let open = |folder: &Rc<Path>, limit| {
-            Log::open(Rc::clone(folder), Rc::clone(name), limit, rooms.clone())
-        };
-        let kept = folders.persistent.as_ref().filter(|_| persistent > 0);
-        let logs = [
-            Some(open(&folders.volatile, volatile)),
-            kept.map(|folder| open(folder, persistent)),
-        ];
-        Self {
-            logs: logs.into_iter().flatten().collect(),
-        }
-    }
-
-    fn put(&mut self, beginning: &[u8], text: &[u8]) {
-        for log in &mut self.logs {
-            log.put(beginning, text);
-        }
-    }
-
-    /// Writes, and says in the log itself what was lost before.
-    fn flush(&mut self, times: Times) {
-        for log in &mut self.logs {
-            log.flush();
-            log.confess(times);
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | [`identity`], [`users_record`] | whom a service runs as |
 //! | [`accounts`] | users by name, and their groups |
 //! | [`launch`], [`child`] | making a service's process: the clone, and what follows in the child |
+//! | `own_folder` | folders of `writable` that are made for a service |
 //! | [`fences`], `landlock` | what a service cannot see and do |
 //! | `helper` | processes of init's own, for what may take long |
 //! | [`tree`], [`kin`], [`cgroup`] | all processes of a service: whether any lives, and killing them |
@@ -53,6 +54,7 @@ mod mounts;
 pub mod notify_socket;
 pub mod obey;
 pub mod options;
+mod own_folder;
 pub mod panic;
 pub mod publish;
 pub mod queue;

@@ -17,7 +17,6 @@ use super::launch::{Launch, Launched};
 use super::log_link::{Origin, Pipes};
 use super::notify_socket::NotifySocket;
 use super::queue::Source;
-use super::tree::Tree;
 use crate::service::{Role, Service, User};
 use crate::supervise::phase::{Action, Event};
 use crate::supervise::registry::Order;
@@ -55,20 +54,6 @@ impl Runtime {
                 }
             }
         }
-    }
-
-    pub(super) fn tree(&self, index: usize) -> Option<Tree<'_>> {
-        let slot = self.slots.get(index)?;
-        let name = &self.registry.entries().get(index)?.service.name;
-        let main = slot.main?;
-        Some(Tree {
-            name,
-            main,
-            // From then on the number may be another's.
-            main_is_gone: self.by_pid.get(&main) != Some(&index),
-            group: slot.group.as_ref(),
-            mains: &self.by_pid,
-        })
     }
 
     /// A child that has not come to make its group yet gets the signal itself, and heeds it when it unblocks signals.

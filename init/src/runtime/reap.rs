@@ -40,6 +40,21 @@ impl Runtime {
         self.look_after_rests();
     }
 
+    /// All processes of a service that was started.
+    pub(super) fn tree(&self, index: usize) -> Option<Tree<'_>> {
+        let slot = self.slots.get(index)?;
+        let name = &self.registry.entries().get(index)?.service.name;
+        let main = slot.main?;
+        Some(Tree {
+            name,
+            main,
+            // From then on the number may be another's.
+            main_is_gone: self.by_pid.get(&main) != Some(&index),
+            group: slot.group.as_ref(),
+            mains: &self.by_pid,
+        })
+    }
+
     fn on_main_exit(&mut self, index: usize, ending: Ending, now: Moment) {
         // What the child had to say comes before how it ended, also where both are there at once.
         self.drain_report(index);
