@@ -34,8 +34,7 @@ const NETWORK: &str = "virtio_net usbnet cdc_ether cdc_ncm rndis_host asix ax881
 const DEVICES: &str = "virtio_rng cdc_acm ftdi_sio cp210x ch341 pl2303 usbhid hid_generic evdev i2c_dev i6300esb softdog zram";
 
 /// Network of the Pi 3 and 3+, of the 4, of the 5, and of arm64 machines with PCIe.
-const NETWORK_ARM64: &str =
-    "smsc95xx lan78xx microchip smsc genet broadcom mdio_bcm_unimac macb rp1 e1000e igb r8169";
+const NETWORK_ARM64: &str = "smsc95xx lan78xx microchip smsc genet broadcom mdio_bcm_unimac macb rp1_pci clk_rp1 pinctrl_rp1 e1000e igb r8169";
 
 /// Random generator, temperature, clock speed, buses, lamps, clocks of expansion boards.
 const DEVICES_ARM64: &str = "bcm2835_rng iproc_rng200 bcm2835_thermal bcm2711_thermal raspberrypi_hwmon \
