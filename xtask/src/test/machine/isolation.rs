@@ -78,8 +78,9 @@ while :; do echo "events $(grep max bomb/pids.events) now $(cat bomb/pids.curren
 name = "boxed"
 user = "root"
 command = ["/gokrazy/sh", "-c", '''
+# A line that begins with two brackets would end this table.
 cat > /tmp/boxed.toml <<END
-[[service]]
+$(echo "[[service]]")
 name = "hungry"
 user = "root"
 restart = "never"
