@@ -225,6 +225,7 @@ fn a_lone_liar_that_answers_first_does_not_decide() {
     world.run(30.0, |_| {});
     assert_eq!(world.steps.len(), 1);
     assert!(world.error.abs() < 0.01, "{}", world.error);
+    assert_eq!(world.count("no majority"), 0, "{:?}", world.log);
 }
 
 #[test]
@@ -754,6 +755,21 @@ fn what_the_kernel_does_not_take_is_not_taken_for_learned() {
     world.powerless = false;
     let error = error_between(&mut world, end + 3_600.0, end + 7_200.0);
     assert!(error < 0.001, "{error}");
+}
+
+#[test]
+fn a_step_that_the_kernel_refuses_leaves_the_frequency_as_it_is() {
+    let mut world = synchronised_for(2.0, &[0.0; 2]);
+    let learned = world.kernel;
+    world.powerless = true;
+    for peer in &mut world.peers {
+        peer.lie = 10.0;
+    }
+    let end = world.now + 7_200.0;
+    world.run(end, |_| {});
+    assert_eq!(world.count("cannot correct"), 1, "{:?}", world.log);
+    let thought = world.machine.discipline().frequency();
+    assert!((thought - learned).abs() < 1e-12, "{thought} {learned}");
 }
 
 #[test]
