@@ -5,6 +5,7 @@ use std::io;
 use gokrazy_sys::process;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::unistd::{getpid, getppid};
 
 /// Makes a process that does `work` and ends with what that returns.
 ///
@@ -14,9 +15,11 @@ use nix::sys::signal::Signal;
 /// # Errors
 /// As [`process::fork`].
 pub(super) fn fork(work: impl FnOnce() -> u8) -> io::Result<u32> {
+    let init = getpid();
     process::fork(|| {
         // One that cannot be told to goes on to its own end.
         let _ = prctl::set_pdeathsig(Signal::SIGKILL);
-        work()
+        // Who was told too late is nobody's helper any more.
+        if getppid() == init { work() } else { 1 }
     })
 }
