@@ -37,6 +37,7 @@ pub mod machine6;
 pub mod message;
 pub mod moment;
 pub mod names;
+pub mod pace;
 pub mod patience;
 pub mod plan;
 pub mod publish;

@@ -22,6 +22,7 @@ use crate::link_local::{self, LinkLocal};
 use crate::machine::{Action, Event, Machine};
 use crate::message::Identity;
 use crate::moment::{Moment, earlier};
+use crate::pace::Pace;
 use crate::patience::Patience;
 use crate::plan::{self, Standing};
 use crate::router_dns::RouterDns;
@@ -61,6 +62,8 @@ pub struct Client {
     link_local: LinkLocal,
     identity: Identity,
     router_dns: RouterDns,
+    /// Of what routers say of name servers.
+    pace: Pace,
     solicitations: Solicitations,
     /// Whether it had a carrier since it was last set up; the kernel asks routers for the first one only.
     had_carrier: bool,
@@ -121,6 +124,7 @@ impl Client {
     pub fn deadline(&self) -> Option<Moment> {
         let own = earlier(self.machine.deadline(), self.link_local.deadline());
         let own = earlier(own, self.router_dns.deadline());
+        let own = earlier(own, self.pace.deadline());
         let own = earlier(own, self.six.deadline());
         let own = earlier(own, self.patience.pause());
         let own = earlier(own, self.solicitations.deadline());
@@ -146,7 +150,8 @@ impl Client {
         if self.solicitations.is_due(now) {
             self.ask_routers(world);
         }
-        if self.router_dns.expire(now) {
+        let has_expired = self.router_dns.expire(now);
+        if self.pace.is_due(now) || (has_expired && self.pace.admits(now)) {
             self.publish_dns6(world);
         }
         let actions = self.link_local.on_deadline(now, &mut world.chance);

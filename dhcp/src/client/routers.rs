@@ -15,7 +15,8 @@ impl Client {
     /// Takes what a router has said beyond the kernel's concerns.
     pub fn on_router_option(&mut self, option: &[u8], router: Option<Ipv6Addr>, world: &mut World) {
         self.solicitations.end();
-        if self.router_dns.take(option, router, system::now()) {
+        let now = system::now();
+        if self.router_dns.take(option, router, now) && self.pace.admits(now) {
             self.publish_dns6(world);
         }
     }

@@ -10,6 +10,7 @@ use super::configure::circumstances;
 use crate::fixed::{Dhcp, Fixed};
 use crate::link_local::LinkLocal;
 use crate::machine::{Machine, Memory, Profile};
+use crate::pace::Pace;
 use crate::patience::Patience;
 use crate::plan::Standing;
 use crate::router_dns::RouterDns;
@@ -40,6 +41,7 @@ impl Client {
             machine: Machine::new(profile, memory, system::now()),
             link_local: LinkLocal::new(mac),
             router_dns: RouterDns::default(),
+            pace: Pace::new(system::now()),
             solicitations: Solicitations::default(),
             had_carrier: false,
             addresses6: BTreeSet::new(),

@@ -127,6 +127,32 @@ fn addresses_from_routers_are_published_beside_a_lease_and_without_one() {
 }
 
 #[test]
+fn routers_that_change_their_mind_all_the_time_are_followed_once_a_second() {
+    let net = Net::new();
+    let server = net.server();
+    let told = net.folder.join("told");
+    let command = format!("echo $reason >> {}", told.display());
+    let _client = net.client(&["--on-change", &command]);
+    wait_for_link_local(&net);
+    server.send_ipv6(&advertisement(0, &prefix(1000)));
+    let hears = || std::fs::read_to_string(&told).unwrap_or_default();
+    eventually(10, "an address", || hears().contains("ipv6"));
+    let began = crate::common::clock();
+    for number in 0..300_u16 {
+        let mut option = rdnss(60);
+        option[22..24].copy_from_slice(&number.to_be_bytes());
+        server.send_ipv6(&advertisement(0, &option));
+        std::thread::sleep(std::time::Duration::from_millis(8));
+    }
+    server.send_ipv6(&advertisement(0, &rdnss(1000)));
+    let read = || net.published("net/veth0").unwrap_or_default();
+    eventually(10, "the last word", || read().contains("2001:db8::53"));
+    let count = hears().matches("dns").count();
+    let bound = usize::try_from(8 + began.elapsed().as_secs() + 2).unwrap();
+    assert!((2..=bound).contains(&count), "{count}, not 2 to {bound}");
+}
+
+#[test]
 fn addresses_do_not_tell_the_hardware_address() {
     let net = Net::new();
     // What the kernel made of the hardware address when the wire was plugged in goes with the link set down.
