@@ -398,6 +398,11 @@ fn after_a_killed_init_the_next_one_begins_from_nothing() {
     };
     let mut first = start();
     let orphan = running(None);
+    // One that has not printed yet would end by itself: nobody reads its pipe then.
+    init.until("its line", || {
+        let log = std::fs::read_to_string(run_dir.join("log/alive/0000000001.log")).ok()?;
+        log.contains("here").then_some(())
+    });
     first.kill().unwrap();
     first.wait().unwrap();
 
