@@ -126,19 +126,23 @@ impl Machine {
         }
     }
 
+    /// The disk, from which firmware starts whatever its variables say: they may be of a machine whose disk was elsewhere.
     fn drive(self, disk: &Path, faults: Option<&Path>) -> Vec<String> {
-        let interface = if self == Self::Raspi3b {
-            "sd"
-        } else {
-            "virtio"
-        };
         let filter = faults.map_or_else(String::new, |faults| {
             format!("blkdebug:{}:", escape(faults))
         });
-        vec![
-            "-drive".to_owned(),
-            format!("if={interface},format=raw,file={filter}{}", escape(disk)),
-        ]
+        let rest = format!("format=raw,file={filter}{}", escape(disk));
+        match self {
+            Self::Raspi3b => vec!["-drive".to_owned(), format!("if=sd,{rest}")],
+            Self::Virt | Self::Pc => [
+                "-drive",
+                &format!("if=none,id=disk0,{rest}"),
+                "-device",
+                "virtio-blk-pci,drive=disk0,bootindex=0",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+        }
     }
 
     /// How long a disk of at least `least` bytes is: QEMU takes only a power of two for an SD card.
@@ -368,6 +372,7 @@ mod tests {
         assert!(!line.contains("virtio-net-pci"));
         assert!(line.contains(" -device qemu-xhci -qmp tcp:127.0.0.1:4444,server=on,wait=off"));
         let line = arguments(run).join(" ");
+        assert!(line.contains("-drive if=none,id=disk0,format=raw,file=d -device virtio-blk-pci,drive=disk0,bootindex=0 "));
         assert!(line.contains("if=pflash,format=raw,readonly=on,file=c -drive if=pflash,format=raw,readonly=off,file=v"));
         assert!(line.ends_with("-netdev tap,id=net0,ifname=t,script=no,downscript=no -device virtio-net-pci,romfile=,netdev=net0,id=card0,mac=52:54:00:67:6b:01 -rtc base=2001-01-01"));
     }
