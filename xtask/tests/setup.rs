@@ -193,8 +193,9 @@ fn ctrl_c_during_an_installation_leaves_nothing_that_forbids_daemons() {
         archive.put(&format!("bin/{program}"), "");
     }
     // A machine without any of the administrator's programs, so that packages are missing.
+    // Who runs tests in the background ignores Ctrl-C, and hands that down.
     let before = format!(
-        "mount -t tmpfs none /usr/sbin\n\"$@\" || echo \"ended with $?\"\nls /usr/sbin >{}\nexit 7",
+        "mount -t tmpfs none /usr/sbin\nenv --default-signal=INT \"$@\" || echo \"ended with $?\"\nls /usr/sbin >{}\nexit 7",
         archive.folder.join("left").display()
     );
     let said = ends(
