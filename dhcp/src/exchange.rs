@@ -58,10 +58,14 @@ impl Exchange {
 
     /// Notes that a renewal is sent now; it is repeated after half of what is left until `end`, but not within a
     /// minute, and not if that is later than `end`.
-    pub fn send_until(&mut self, now: Moment, end: Moment) {
+    ///
+    /// Of a lease without an end, which is renewed only because someone asked for it, it is repeated each minute.
+    pub fn send_until(&mut self, now: Moment, end: Option<Moment>) {
         self.note(now);
-        let half = end.since(now) / 2;
-        self.next = now.after(half.max(RENEW_FLOOR)).min(end);
+        self.next = match end {
+            Some(end) => now.after((end.since(now) / 2).max(RENEW_FLOOR)).min(end),
+            None => now.after(RENEW_FLOOR),
+        };
     }
 
     /// The exchange goes on with another message under the same id: the request after an offer.
@@ -129,7 +133,7 @@ mod tests {
     fn renewals_halve_the_rest_but_keep_a_minute() {
         let mut exchange = Exchange::new(Moment::from_secs(0), &mut Fixed(1));
         let mut at = |now, end| {
-            exchange.send_until(Moment::from_secs(now), Moment::from_secs(end));
+            exchange.send_until(Moment::from_secs(now), Some(Moment::from_secs(end)));
             exchange.next.as_secs()
         };
         assert_eq!(at(1000, 2000), 1500);

@@ -11,7 +11,7 @@ impl Client {
     /// Whether a lease stands that an earlier run has got, and that a `--once` without an answer leaves as it is.
     pub fn leaves_lease(&self, world: &World) -> bool {
         let is_once = matches!(world.config.goal, Goal::Once(_));
-        is_once && self.machine.grant().is_some() && self.is_in_force()
+        is_once && !world.config.release && self.machine.grant().is_some() && self.is_in_force()
     }
 
     /// Stops, and removes what is configured.

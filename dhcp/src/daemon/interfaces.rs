@@ -54,14 +54,18 @@ impl Daemon {
 
     /// Events were lost: looks at all that they may have told, now or once the kernel answers.
     pub(super) fn list_anew(&mut self) {
-        self.relist_at = None;
+        let is_told = self.relist_at.take().is_some();
         for client in &mut self.clients {
             client.events_lost(&mut self.world);
         }
         let listed = self.list_links().and_then(|()| self.look_at_routers());
         if let Err(error) = listed {
             let line = format!("list interfaces: {error}; trying again");
-            self.world.log.event("dhcp", line);
+            if is_told {
+                self.world.log.detail("dhcp", line);
+            } else {
+                self.world.log.event("dhcp", line);
+            }
             self.relist_at = Some(system::now().after(RELIST_WAIT));
         }
     }

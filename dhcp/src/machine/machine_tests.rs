@@ -263,6 +263,13 @@ fn an_endless_lease_is_left_alone() {
     script.take();
     assert_eq!(script.machine.deadline(), None);
     script.until(86_400 * 3650).check(&[]);
+    // Where someone asks for its renewal, an answer that is lost is asked for again.
+    script.on(Event::Renew);
+    script.take();
+    let again = script.machine.deadline().unwrap();
+    assert_eq!(again.since(script.now), Duration::from_secs(60));
+    script.until(86_400 * 3650 + 60);
+    script.check(&["315360060 request client=192.0.2.17 secs=60 to 192.0.2.1"]);
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use super::{Action, Machine, Route, State, Turn};
 use crate::exchange::Exchange;
 use crate::message::{Kind, Request};
-use crate::moment::Moment;
 
 impl Machine {
     pub(super) fn discover(&mut self, turn: &mut Turn<'_>) {
@@ -81,12 +80,7 @@ impl Machine {
 
     pub(super) fn send_renew(&mut self, turn: &mut Turn<'_>) {
         if let (State::Renewing(exchange), Some(holding)) = (&mut self.state, &self.holding) {
-            let end = holding
-                .grant
-                .timers
-                .rebind
-                .unwrap_or(Moment::from_millis(u64::MAX));
-            exchange.send_until(turn.now, end);
+            exchange.send_until(turn.now, holding.grant.timers.rebind);
             let terms = &holding.grant.terms;
             let request = Request {
                 client: terms.ipv4.address,
@@ -108,12 +102,7 @@ impl Machine {
 
     pub(super) fn send_rebind(&mut self, turn: &mut Turn<'_>) {
         if let (State::Rebinding(exchange), Some(holding)) = (&mut self.state, &self.holding) {
-            let end = holding
-                .grant
-                .timers
-                .expire
-                .unwrap_or(Moment::from_millis(u64::MAX));
-            exchange.send_until(turn.now, end);
+            exchange.send_until(turn.now, holding.grant.timers.expire);
             let client = holding.grant.terms.ipv4.address;
             let request = Request {
                 client,
