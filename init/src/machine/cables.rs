@@ -44,16 +44,22 @@ impl Cables {
     }
 }
 
+/// An interface that is set up (netdevice(7)).
+const IFF_UP: u32 = 1;
+
 /// The interfaces of `folder` ([`gokrazy_core::paths::SYS_CLASS_NET`]) that are hardware and set up.
 pub fn look(folder: &Path) -> Carriers {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let interfaces = entries.filter(|entry| entry.path().join("device").exists());
     interfaces
         .filter_map(|entry| {
-            // Of an interface that is down, the kernel refuses to tell.
-            let text = fs::read_to_string(entry.path().join("carrier")).ok()?;
+            // Not `carrier`: to read that, the kernel spins as long as somebody changes any interface.
+            let read = |name| fs::read_to_string(entry.path().join(name)).ok();
+            let flags = u32::from_str_radix(read("flags")?.trim().strip_prefix("0x")?, 16).ok()?;
+            let state = read("operstate")?;
+            let has = !["down", "lowerlayerdown", "notpresent"].contains(&state.trim());
             let name = entry.file_name().into_string().ok()?;
-            Some((name, text.trim() == "1"))
+            (flags & IFF_UP != 0).then_some((name, has))
         })
         .collect()
 }
@@ -107,15 +113,30 @@ mod tests {
     fn only_hardware_that_is_up_is_looked_at() {
         let folder =
             std::env::temp_dir().join(format!("gokrazy-init-cables-{}", std::process::id()));
-        for name in ["eth0/device", "eth1/device", "tun0"] {
-            fs::create_dir_all(folder.join(name)).unwrap();
+        for (name, flags, state) in [
+            ("eth0", "0x1003\n", "up\n"),
+            ("eth1", "0x1002\n", "down\n"),
+            ("eth2", "0x1003\n", "down\n"),
+            // Of a driver that tells nothing of its carrier.
+            ("usb0", "0x1003\n", "unknown\n"),
+            ("tun0", "0x1003\n", "up\n"),
+        ] {
+            let of = folder.join(name);
+            let is_hardware = name != "tun0";
+            fs::create_dir_all(if is_hardware {
+                of.join("device")
+            } else {
+                of.clone()
+            })
+            .unwrap();
+            for (file, text) in [("flags", flags), ("operstate", state)] {
+                let durability = gokrazy_core::atomic::Durability::Volatile;
+                gokrazy_core::atomic::replace(&of.join(file), text.as_bytes(), 0o644, durability)
+                    .unwrap();
+            }
         }
-        for name in ["eth0", "tun0"] {
-            let path = folder.join(name).join("carrier");
-            let durability = gokrazy_core::atomic::Durability::Volatile;
-            gokrazy_core::atomic::replace(&path, b"1\n", 0o644, durability).unwrap();
-        }
-        assert_eq!(look(&folder), carriers(&[("eth0", true)]));
+        let want = [("eth0", true), ("eth2", false), ("usb0", true)];
+        assert_eq!(look(&folder), carriers(&want));
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -24,8 +24,11 @@ impl Place {
         for name in target.iter().skip(1) {
             folder = match enter(&folder, name) {
                 Err(Errno::ENOENT) => {
-                    mkdirat(&folder, name, Mode::from_bits_truncate(0o755))?;
-                    enter(&folder, name)?
+                    match mkdirat(&folder, name, Mode::from_bits_truncate(0o755)) {
+                        // Another mount's helper may have made it meanwhile.
+                        Ok(()) | Err(Errno::EEXIST) => enter(&folder, name)?,
+                        Err(errno) => return Err(errno.into()),
+                    }
                 }
                 Err(Errno::ENOTDIR | Errno::ELOOP) => {
                     let why = format!("`{}` is no folder, or a link", name.to_string_lossy());
