@@ -67,11 +67,11 @@ pub fn boot_id() -> String {
 /// The machine's name, unless it has none to speak of.
 pub fn hostname() -> Option<String> {
     let name = uname().ok()?.nodename().to_str()?.to_owned();
-    let placeholder = matches!(
+    let means_none = matches!(
         name.as_str(),
         "localhost" | "localhost.localdomain" | "(none)"
     );
-    crate::names::domain(name.as_bytes()).filter(|_| !placeholder)
+    crate::names::domain(name.as_bytes()).filter(|_| !means_none)
 }
 
 /// Whether an interface is a radio; those belong to whoever associates them.

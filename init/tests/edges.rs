@@ -427,7 +427,8 @@ fn who_has_ended_and_is_not_waited_for_is_believed() {
 /// one, whose parent has the number of the namespace's first child.
 #[test]
 fn the_proc_of_another_namespace_is_not_believed() {
-    // The next process, which is logd, gets the lowest number that there is.
+    // The next process, which is logd, gets the lowest number that there is; a kernel without checkpoints (proc(5),
+    // ns_last_pid) has no such file, and there the number that comes is tried.
     let setup = Setup {
         prepare: "umount -a -t cgroup2; umount /proc; echo 1 > /proc/sys/kernel/ns_last_pid || true",
         ..Setup::default()
