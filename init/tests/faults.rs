@@ -9,6 +9,7 @@ mod common;
 
 use std::collections::HashSet;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 
 use std::time::{Duration, Instant};
@@ -473,6 +474,44 @@ fn a_signal_that_is_refused_is_told() {
         error.contains("alive: send it: Operation not permitted"),
         "{error}"
     );
+}
+
+/// Where init is not the first process, nobody else would end it.
+#[test]
+fn a_log_keeper_that_does_not_end_is_not_left_behind() {
+    let keeper = "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.1; done\n";
+    let place = std::env::temp_dir().join(format!("in-keeper-{}", std::process::id()));
+    std::fs::write(&place, keeper).unwrap();
+    std::fs::set_permissions(&place, PermissionsExt::from_mode(0o755)).unwrap();
+    let names = "for entry in /proc/[0-9]*; do cat $entry/comm; done; echo all";
+    let first = format!("\"$@\"; status=$?; {names}; exit $status");
+    let setup = Setup {
+        before: &["sh", "-c", &first, "sh"],
+        flags: &[
+            "--logd",
+            place.to_str().unwrap(),
+            "--shutdown-timeout",
+            "100ms",
+        ],
+        ..Setup::default()
+    };
+    let deaf = "trap '' TERM; while :; do sleep 0.1; done";
+    let mut init = Init::start_with("left", &sh("a", deaf, "stop-timeout = '1h'"), &setup);
+    init.until_state("a", "running");
+    let name: String = format!("in-keeper-{}", std::process::id());
+    // The kernel keeps 15 bytes of a name.
+    let name = name.get(..15).unwrap_or(&name);
+    init.until("the keeper", || {
+        let pid = init.status("logd")["pid"].as_i64()?;
+        let comm = std::fs::read_to_string(format!("/proc/{}/root/proc/{pid}/comm", init.pid()));
+        comm.is_ok_and(|comm| comm.trim() == name).then_some(())
+    });
+    init.ctl_ok(&["poweroff"]);
+    assert_eq!(init.wait(), Some(0));
+    std::fs::remove_file(&place).unwrap();
+    let console = init.console();
+    assert!(console.ends_with("all\n"), "{console}");
+    assert!(!console.lines().any(|line| line == name), "{console}");
 }
 
 /// Whoever follows a log sees its last line, and then the end.

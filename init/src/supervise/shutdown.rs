@@ -15,8 +15,20 @@ const LAST_GRACE: Duration = Duration::from_secs(2);
 /// A shutdown that is under way.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shutdown {
+    /// When [`Registry::enforce_shutdown`] is due.
     pub(super) deadline: Moment,
-    killed: bool,
+    killed: Killed,
+}
+
+/// Who has been killed for want of an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Killed {
+    /// All have time still.
+    Nobody,
+    /// All but the log keeper, which hears their last words.
+    Others,
+    /// The log keeper too.
+    All,
 }
 
 impl Registry {
@@ -28,9 +40,9 @@ impl Registry {
         let deadline = now.saturating_add(limit);
         self.shutdown = Some(Shutdown {
             deadline,
-            killed: false,
+            killed: Killed::Nobody,
         });
-        let idle: Vec<usize> = self.where_entry(|entry| !entry.machine.has_processes());
+        let idle: Vec<usize> = self.where_entry(|entry| !lives(entry));
         for index in idle {
             // Nothing lives there, so no order can follow.
             let _ = self.step(index, Event::Stop, now);
@@ -40,27 +52,18 @@ impl Registry {
 
     /// Whether a shutdown is over: no service has a process.
     pub fn has_ended(&self) -> bool {
-        self.is_ending()
-            && !self
-                .entries
-                .iter()
-                .any(|entry| entry.machine.has_processes())
+        self.is_ending() && !self.entries.iter().any(lives)
     }
 
     pub(super) fn advance_shutdown(&mut self, now: Moment) -> Vec<Order> {
-        let lives = |entry: &&Entry| entry.machine.has_processes();
-        let turn = self
-            .entries
-            .iter()
-            .filter(lives)
-            .map(|entry| entry.service.role)
-            .min();
+        let living = self.entries.iter().filter(|entry| lives(entry));
+        let turn = living.map(|entry| entry.service.role).min();
         let mut ready =
             self.where_entry(|entry| Some(entry.service.role) == turn && self.may_stop(entry));
         let stops = |entry: &Entry| matches!(entry.machine.phase(), Phase::Stopping { .. });
         if ready.is_empty() && !self.entries.iter().any(stops) {
             // A circle that started before it was one: it has no first, so all go at once.
-            ready = self.where_entry(|entry| entry.machine.has_processes());
+            ready = self.where_entry(lives);
         }
         ready
             .into_iter()
@@ -83,58 +86,80 @@ impl Registry {
             .into_iter()
             .flatten();
         let mut dependents = dependents.filter_map(|&index| self.entries.get(index));
-        dependents.any(|entry| entry.machine.has_processes())
+        dependents.any(lives)
     }
 
     pub(super) fn enforce_shutdown(&mut self, now: Moment) -> Vec<Order> {
         let Some(shutdown) = self.shutdown.filter(|shutdown| shutdown.deadline <= now) else {
             return Vec::new();
         };
-        if shutdown.killed {
-            for index in self.where_entry(|entry| entry.machine.has_processes()) {
-                self.give_up(index, now);
+        let others = self.where_entry(|entry| lives(entry) && !keeps_log(entry));
+        let keeper = self.where_entry(|entry| lives(entry) && keeps_log(entry));
+        match shutdown.killed {
+            Killed::Nobody if others.is_empty() => self.kill(&keeper, Killed::All, now),
+            Killed::Nobody => self.kill(&others, Killed::Others, now),
+            // The kernel holds them.
+            Killed::Others if !others.is_empty() => {
+                self.give_up(&others, now);
+                self.go_on_until(Killed::Others, now.saturating_add(LAST_GRACE));
+                self.advance_shutdown(now)
             }
-            return Vec::new();
+            Killed::Others => match self.patience_with(&keeper).filter(|until| now < *until) {
+                Some(until) => {
+                    self.go_on_until(Killed::Others, until);
+                    Vec::new()
+                }
+                None => self.kill(&keeper, Killed::All, now),
+            },
+            Killed::All => {
+                self.give_up(&others, now);
+                self.give_up(&keeper, now);
+                Vec::new()
+            }
         }
-        // While others live, the log keeper hears their last words; it is told to stop when they are gone.
-        let keeps_log = |entry: &Entry| entry.service.role == Role::LogKeeper;
-        let is_last = self.only_log_keeper_lives();
-        let living = self
-            .where_entry(|entry| entry.machine.has_processes() && (is_last || !keeps_log(entry)));
-        self.shutdown = Some(Shutdown {
-            deadline: now.saturating_add(LAST_GRACE),
-            killed: true,
-        });
+    }
+
+    /// Until when the log keeper, told to stop when the others were gone, may write down what they said.
+    fn patience_with(&self, keeper: &[usize]) -> Option<Moment> {
+        let keeper = keeper.first().and_then(|index| self.entries.get(*index));
+        keeper.map(|entry| entry.machine.entered().saturating_add(LAST_GRACE))
+    }
+
+    fn kill(&mut self, which: &[usize], killed: Killed, now: Moment) -> Vec<Order> {
+        self.go_on_until(killed, now.saturating_add(LAST_GRACE));
         let mut orders = Vec::new();
-        for index in living {
+        for &index in which {
             // The signal that stopping would send is overtaken by the kill.
             let _ = self.step(index, Event::Stop, now);
-            orders.push(Order {
-                index,
-                action: Action::KillTree,
-            });
+            let action = Action::KillTree;
+            orders.push(Order { index, action });
         }
         orders
     }
 
-    fn give_up(&mut self, index: usize, now: Moment) {
-        if let Some(entry) = self.entries.get_mut(index) {
-            entry.machine = Machine::new(&entry.service, now);
+    fn go_on_until(&mut self, killed: Killed, deadline: Moment) {
+        self.shutdown = Some(Shutdown { deadline, killed });
+    }
+
+    fn give_up(&mut self, which: &[usize], now: Moment) {
+        for &index in which {
+            if let Some(entry) = self.entries.get_mut(index) {
+                entry.machine = Machine::new(&entry.service, now);
+            }
+            self.mark_changed(index);
         }
-        self.mark_changed(index);
     }
 
     fn where_entry(&self, holds: impl Fn(&Entry) -> bool) -> Vec<usize> {
         let found = (0..).zip(&self.entries).filter(|(_, entry)| holds(entry));
         found.map(|(index, _)| index).collect()
     }
+}
 
-    /// Whether only the log keeper is left, so that nothing more will be printed.
-    pub fn only_log_keeper_lives(&self) -> bool {
-        let mut living = self
-            .entries
-            .iter()
-            .filter(|entry| entry.machine.has_processes());
-        living.all(|entry| entry.service.role == Role::LogKeeper)
-    }
+fn lives(entry: &Entry) -> bool {
+    entry.machine.has_processes()
+}
+
+fn keeps_log(entry: &Entry) -> bool {
+    entry.service.role == Role::LogKeeper
 }

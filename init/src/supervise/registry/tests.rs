@@ -254,8 +254,12 @@ fn the_log_keeper_outlives_those_that_a_deadline_kills() {
     world.now = at(30_001);
     world.exit("deaf", 9);
     assert_eq!(world.stopped, ["deaf", "logd"]);
-    // One that stands still itself holds nobody up for long.
-    let _ = world.registry.on_time(at(33_000));
+    // One that stands still itself is killed when it has had its time, and holds nobody up for long.
+    assert_eq!(killed(&world.registry.on_time(at(32_000))), [0; 0]);
+    assert_eq!(world.registry.deadline(), Some(at(32_001)));
+    assert_eq!(killed(&world.registry.on_time(at(32_001))), [0]);
+    assert!(!world.registry.has_ended());
+    let _ = world.registry.on_time(at(34_001));
     assert!(world.registry.has_ended());
 
     let logd = Service {
@@ -266,6 +270,24 @@ fn the_log_keeper_outlives_those_that_a_deadline_kills() {
     world.end();
     let orders = world.registry.on_time(at(30_000));
     assert!(killed(&orders).contains(&0), "it is the last one itself");
+}
+
+#[test]
+fn the_log_keeper_is_told_to_stop_also_when_the_kernel_holds_another() {
+    let logd = Service {
+        role: Role::LogKeeper,
+        ..service("logd", &[])
+    };
+    let mut world = World::new(vec![logd, service("held", &[])]);
+    world.end();
+    let _ = world.registry.on_time(at(30_000));
+    world.now = at(32_000);
+    let orders = world.registry.on_time(world.now);
+    world.obey(orders);
+    assert_eq!(world.stopped, ["held", "logd"]);
+    assert!(!world.registry.has_ended());
+    world.exit("logd", 0);
+    assert!(world.registry.has_ended());
 }
 
 #[test]
