@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::App;
 use super::error::Refusal;
 use super::password::{self, Credentials, Memory, Store};
-use super::peer::{Connection, Peer};
+use super::peer::Connection;
 use super::throttle::{Source, Throttle};
 
 /// Longest `Authorization` value: user, colon and password in base64, with room.
@@ -52,7 +52,7 @@ pub async fn require(State(app): State<Arc<App>>, request: Request, next: Next) 
     let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
         return Refusal::Unauthorized.into_response();
     };
-    match admit(&app, connection.peer, request.headers()).await {
+    match admit(&app, &connection, request.headers()).await {
         Ok(()) => {
             connection.set_proven();
             next.run(request).await
@@ -61,12 +61,14 @@ pub async fn require(State(app): State<Arc<App>>, request: Request, next: Next) 
     }
 }
 
-async fn admit(app: &Arc<App>, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
-    let source = match peer {
-        // Root may do anything here anyway, and so may whoever runs web.
-        Peer::Unix(uid) if uid == 0 || uid == app.uid => return Ok(()),
-        Peer::Unix(_) | Peer::Tcp(_) => peer.source(),
-    };
+async fn admit(
+    app: &Arc<App>,
+    connection: &Connection,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
+    if connection.peer.is_vouched_for(app.uid) {
+        return Ok(());
+    }
     let credentials = credentials(headers).ok_or(Refusal::Unauthorized)?;
     let recall = || match app.door.store.recall(&credentials) {
         Memory::Known => Ok(None),
@@ -76,13 +78,15 @@ async fn admit(app: &Arc<App>, peer: Peer, headers: &HeaderMap) -> Result<(), Re
     if recall()?.is_none() {
         return Ok(());
     }
-    let (turn, wait) = Turn::take(app, source)?;
+    let (turn, wait) = Turn::take(app, connection.peer.source())?;
+    let checking = connection.begin_check();
     tokio::time::sleep(wait).await;
     // Another request may have shown the password meanwhile, or it may have been changed.
     let Some(stored) = recall()? else {
         return Ok(());
     };
     let right = check(app, credentials, stored).await?;
+    drop(checking);
     turn.end(right).await
 }
 

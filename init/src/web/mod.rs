@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`config`] | flags |
 //! | [`listen`], [`listeners`], [`watch`] | which addresses are served, and sockets that follow them |
-//! | [`connections`], [`serve`], [`peer`], [`ending`] | connections, bounded in number and time |
+//! | [`connections`], [`eviction`], [`serve`], [`peer`], [`ending`] | connections, bounded in number and time |
 //! | [`auth`], [`password`], [`throttle`], [`origin`], [`tokens`] | who gets in, and what a browser may be made to do |
 //! | [`router`], [`params`], [`error`] | routes, what requests carry, refusals |
 //! | [`machine`], [`snapshot`], [`logs`] | what the machine says of itself, and its services print |
@@ -26,6 +26,7 @@ pub mod control;
 pub mod divert;
 pub mod ending;
 pub mod error;
+pub mod eviction;
 pub mod gokrazy;
 pub mod listen;
 pub mod listeners;

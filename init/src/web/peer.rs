@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::eviction::{Candidate, Standing};
 use super::throttle::Source;
 
 /// The other end.
@@ -16,12 +17,22 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// Whose guesses and connections are counted together.
+    /// Whose guesses are counted together.
     pub fn source(&self) -> Source {
+        Source::from(self.address())
+    }
+
+    /// Whether the kernel vouches for it, when web runs as user `own`: root may do anything here anyway, and so may
+    /// whoever runs web.
+    pub fn is_vouched_for(&self, own: u32) -> bool {
+        matches!(self, Self::Unix(uid) if *uid == 0 || *uid == own)
+    }
+
+    fn address(&self) -> IpAddr {
         match self {
             // Other users than root cannot connect, by the socket's mode; were it changed, it is as over loopback.
-            Self::Unix(_) => Source::from(IpAddr::from(Ipv4Addr::LOCALHOST)),
-            Self::Tcp(address) => Source::from(address.ip()),
+            Self::Unix(_) => Ipv4Addr::LOCALHOST.into(),
+            Self::Tcp(address) => address.ip().to_canonical(),
         }
     }
 }
@@ -34,6 +45,7 @@ pub struct Connection {
     /// When it was accepted.
     pub since: Instant,
     proven: AtomicBool,
+    checking: AtomicBool,
 }
 
 impl Connection {
@@ -43,6 +55,7 @@ impl Connection {
             peer,
             since,
             proven: AtomicBool::new(false),
+            checking: AtomicBool::new(false),
         }
     }
 
@@ -54,5 +67,36 @@ impl Connection {
     /// Whether it has.
     pub fn is_proven(&self) -> bool {
         self.proven.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a password of this connection is being checked, until what is returned is dropped. HTTP/1.1 answers
+    /// one request of a connection at a time, so there is one check at most.
+    pub fn begin_check(&self) -> Check<'_> {
+        self.checking.store(true, Ordering::Relaxed);
+        Check(self)
+    }
+
+    /// What matters when there are too many connections.
+    pub fn candidate(&self) -> Candidate {
+        let standing = match (self.is_proven(), self.checking.load(Ordering::Relaxed)) {
+            (true, _) => Standing::Proven,
+            (false, true) => Standing::Checking,
+            (false, false) => Standing::Stranger,
+        };
+        Candidate {
+            address: self.peer.address(),
+            since: self.since,
+            standing,
+        }
+    }
+}
+
+/// A check of a connection's password that is under way.
+#[derive(Debug)]
+pub struct Check<'a>(&'a Connection);
+
+impl Drop for Check<'_> {
+    fn drop(&mut self) {
+        self.0.checking.store(false, Ordering::Relaxed);
     }
 }

@@ -57,6 +57,9 @@ impl Server {
         }
         self.connections.room(|| Instant::now().into_std()).await;
         let connection = Arc::new(Connection::new(peer, Instant::now().into_std()));
+        if peer.is_vouched_for(self.app.uid) {
+            connection.set_proven();
+        }
         let leave = Leave {
             server: self.clone(),
             connection: connection.clone(),

@@ -307,16 +307,23 @@ impl Drop for Web {
 
 /// Root's way in.
 pub(crate) fn ask_unix(machine: &Machine, path: &str) -> Answer {
+    ask(connect_unix(machine), "GET", path, &[], b"").unwrap()
+}
+
+/// A connection to the unix socket, on which the user who runs the test is served as root is.
+pub(crate) fn connect_unix(machine: &Machine) -> UnixStream {
     let deadline = Instant::now() + PATIENCE;
     let socket = machine.folder.join("http.sock");
-    let stream = loop {
+    loop {
         match UnixStream::connect(&socket) {
-            Ok(stream) => break stream,
+            Ok(stream) => {
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                break stream;
+            }
             Err(error) if Instant::now() > deadline => panic!("{}: {error}", socket.display()),
             Err(_) => thread::sleep(Duration::from_millis(20)),
         }
-    };
-    ask(stream, "GET", path, &[], b"").unwrap()
+    }
 }
 
 /// What came back.
