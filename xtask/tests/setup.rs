@@ -249,6 +249,33 @@ fn a_package_that_the_archives_lack_does_not_keep_others_away() {
     );
 }
 
+/// apt-cache of a machine that knows its archives, and nothing of what is asked for is there.
+const POLICY_WITHOUT_ALL: &str =
+    "#!/bin/sh\ncase $2 in '') echo ' 500 http://deb.example stable/main amd64 Packages';; esac\n";
+
+#[test]
+fn where_the_archives_have_nothing_of_it_no_command_of_apt_is_named() {
+    let archive = Archive::new("lacking-all");
+    archive.put("bin/apt-get", WITHOUT_GDISK);
+    archive.put("bin/apt-cache", POLICY_WITHOUT_ALL);
+    for (_, program) in UNPACKED {
+        archive.put(&format!("bin/{program}"), "");
+    }
+    for arguments in [&[][..], &["--check"]] {
+        let words = [
+            "do not have ",
+            "gdisk (for checks of the partition table)",
+            "sgdisk",
+        ];
+        let said = ends(
+            &archive.setup("mount -t tmpfs none /usr/sbin", arguments),
+            1,
+            &words,
+        );
+        assert!(!said.contains(" install "), "{said}");
+    }
+}
+
 /// apt-get of a machine whose lists name versions that are gone: nothing can be installed before they are read anew.
 const STALE: &str = "#!/bin/sh\necho \"apt-get $*\"\nfresh=${0%/bin/*}/fresh\n\
     case \" $* \" in *' update '*) : >$fresh;; esac\ntest -e $fresh\n";

@@ -143,8 +143,8 @@ fn tell(workspace: &Workspace, missing: &[&Need]) -> Result<()> {
         .collect();
     if !install.is_empty() {
         bail!(
-            "packages are missing; this gets them: {}, then cargo xtask setup",
-            install::command_line(&install)
+            "{}; then cargo xtask setup gets the rest",
+            install::advice(&install)
         );
     }
     if !(complete && missing.is_empty()) {

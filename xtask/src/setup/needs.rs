@@ -253,6 +253,12 @@ const fn file(
     }
 }
 
+/// The whole table.
+#[cfg(test)]
+pub(super) fn all() -> impl Iterator<Item = &'static Need> {
+    NEEDS.iter()
+}
+
 /// What `purposes` need and this machine does not have, installed or unpacked.
 pub(crate) fn missing(workspace: &Workspace, purposes: &[Purpose]) -> Vec<&'static Need> {
     NEEDS
