@@ -250,16 +250,17 @@ impl Client {
         if std::mem::take(&mut self.cut_off) {
             self.reconnect(&target, world);
         }
-        let owed = !self.is_in_force();
-        if apply::is_complete(&mut world.netlink, self.index, &target) {
-            self.refused.clear();
-        } else {
-            if self.refused.is_empty() {
-                let line = "someone removed what we configured; putting it back";
-                world.log.event(&self.name, line);
-            }
-            self.reconcile(world, None);
+        if !apply::is_complete(&mut world.netlink, self.index, &target) && self.refused.is_empty() {
+            let line = "someone removed what we configured; putting it back";
+            world.log.event(&self.name, line);
         }
+        self.settle(world);
+    }
+
+    /// Makes the kernel's state what it should be, and public what the kernel refused before and takes now.
+    pub(super) fn settle(&mut self, world: &mut World) {
+        let (owed, beside) = (!self.is_in_force(), self.beside());
+        self.reconcile(world, None);
         if owed && self.is_in_force() {
             world
                 .log
@@ -271,6 +272,8 @@ impl Client {
                 Some(Method::LinkLocal) => self.link_local_in_force(world),
                 Some(Method::Ipv6) | None => {}
             }
+        } else if beside.is_none() && self.beside().is_some() {
+            self.make_public("static", world);
         }
     }
 

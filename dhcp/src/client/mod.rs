@@ -176,7 +176,7 @@ impl Client {
         if link.name != self.name {
             self.rename(&link.name, world);
         }
-        self.is_up = link.is_up();
+        let was_up = std::mem::replace(&mut self.is_up, link.is_up());
         self.keep_fixed_mtu(link, world);
         let standing = if link.has_carrier() {
             Standing::Full
@@ -195,6 +195,8 @@ impl Client {
                 self.on_six(Cue::LinkDown, world);
                 self.on(Event::LinkDown, world);
                 self.carrier_returned(world);
+            } else if self.is_up && !was_up {
+                self.settle_link(world);
             }
             return;
         }
@@ -202,11 +204,7 @@ impl Client {
         if standing == Standing::Full {
             self.metric = world.metric(&self.name, self.index);
         }
-        // An interface that is set down has no routes, and takes none until it is set up.
-        let holds_any = self.lease.is_some() || self.fixed.is_some() || self.six.holds_address();
-        if holds_any && link.is_up() {
-            self.reconcile(world, None);
-        }
+        self.settle_link(world);
         match standing {
             Standing::Full if self.is_static() => {}
             Standing::Full => self.carrier_returned(world),
@@ -218,6 +216,15 @@ impl Client {
                 world.log.event(&self.name, line);
                 self.carrier_lost(world);
             }
+        }
+    }
+
+    /// Puts in force what the link's change has touched: one that is set down has no routes, and takes none until it is
+    /// set up.
+    fn settle_link(&mut self, world: &mut World) {
+        let holds_any = self.lease.is_some() || self.fixed.is_some() || self.six.holds_address();
+        if holds_any && self.is_up {
+            self.settle(world);
         }
     }
 

@@ -157,3 +157,50 @@ fn an_interface_that_is_down_at_the_start_brings_no_complaint() {
     });
     assert!(!client.log().contains("add "), "{}", client.log());
 }
+
+/// The kernel refuses an address whose network it has on the interface with another scope.
+fn refused(net: &Net, told: &str) -> crate::common::Client {
+    net.ip("addr add 192.0.2.50/24 dev veth0 scope link");
+    let folder = settings(net, "address=192.0.2.5/24\ngateway=192.0.2.1\n");
+    let client = net.client(&["--config-dir", &folder, "--on-change", told]);
+    eventually(10, "the refusal", || {
+        client.log().contains("add address 192.0.2.5/24: ")
+    });
+    client
+}
+
+#[test]
+fn what_the_kernel_takes_when_a_link_comes_back_is_published() {
+    let net = Net::new();
+    let told = net.folder.join("told");
+    let client = refused(&net, &format!("echo $reason >> {}", told.display()));
+    net.ip("link set veth0 down");
+    net.ip("addr del 192.0.2.50/24 dev veth0");
+    eventually(10, "word of the link", || {
+        client.log().contains("set down by someone")
+    });
+    assert_eq!(net.published("net/veth0"), None);
+    net.ip("link set veth0 up");
+    eventually(10, "the address", || {
+        net.has("192.0.2.5/24") && net.published("net/veth0").is_some()
+    });
+    eventually(10, "the hook", || {
+        std::fs::read_to_string(&told).is_ok_and(|told| told == "static\n")
+    });
+}
+
+/// When it is tried again, the interface is down.
+#[test]
+fn what_the_kernel_refused_is_tried_again_when_an_interface_is_set_up_without_a_carrier() {
+    let net = Net::new();
+    net.server_ip("link set dhsrv0 down");
+    let client = refused(&net, "true");
+    net.ip("link set veth0 down");
+    net.ip("addr del 192.0.2.50/24 dev veth0");
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    assert!(!net.has("192.0.2.5"), "{}", client.log());
+    net.ip("link set veth0 up");
+    eventually(10, "the address", || {
+        net.has("192.0.2.5/24") && net.published("net/veth0").is_some()
+    });
+}
