@@ -11,6 +11,7 @@ use web_password::{Cost, SALT_LENGTH};
 
 use super::Loaded;
 use crate::digest;
+use crate::out::say;
 use crate::workspace::Workspace;
 
 /// Letters and digits that no two of look alike on paper.
@@ -88,7 +89,26 @@ fn own(folder: &Path) -> Result<Password> {
         true => Cost::Random,
         false => Cost::Chosen,
     };
-    Ok(Password { cost, ..password })
+    let password = Password { cost, ..password };
+    if let Some(line) = remark(&password) {
+        say!("{line}");
+    }
+    Ok(password)
+}
+
+/// Tells of a password in the drawn one's place that gets the slow hash and need not; pure.
+///
+/// An older version left no note when it drew, and a copy of the file comes without it.
+fn remark(password: &Password) -> Option<String> {
+    let is_alike =
+        password.text.len() == LENGTH && password.text.bytes().all(|byte| ALPHABET.contains(&byte));
+    (is_alike && password.cost == Cost::Chosen).then(|| {
+        let path = password.path.display();
+        format!(
+            "the web password in {path} looks drawn, but nothing beside it notes that it was: it gets the slow hash of a \
+             chosen one; remove the file, and one with a fast hash is drawn"
+        )
+    })
 }
 
 fn note_of(password: &str) -> String {
@@ -161,6 +181,7 @@ mod tests {
         let _ = fs::remove_dir_all(&folder);
         let drawn = own(&folder).unwrap();
         assert_eq!((drawn.text.len(), drawn.cost), (LENGTH, Cost::Random));
+        assert_eq!(remark(&drawn), None);
         let again = own(&folder).unwrap();
         assert_eq!((&again.text, again.cost), (&drawn.text, Cost::Random));
         let chosen = "twentyletterpassword";
@@ -168,10 +189,21 @@ mod tests {
         keep(&drawn.path, chosen).unwrap();
         let put_there = own(&folder).unwrap();
         assert_eq!((&*put_there.text, put_there.cost), (chosen, Cost::Chosen));
+        assert_eq!(remark(&put_there), None);
         keep(&drawn.path, &drawn.text).unwrap();
         assert_eq!(own(&folder).unwrap().cost, Cost::Random);
         fs::remove_file(folder.join("http-password.drawn")).unwrap();
-        assert_eq!(own(&folder).unwrap().cost, Cost::Chosen);
+        let unnoted = own(&folder).unwrap();
+        assert_eq!(unnoted.cost, Cost::Chosen);
+        let line = remark(&unnoted).unwrap();
+        let file = drawn.path.display();
+        assert!(line.contains(&format!("{file} looks drawn")), "{line}");
+        assert!(line.contains("remove the file"), "{line}");
+        // As the line says.
+        fs::remove_file(&drawn.path).unwrap();
+        let anew = own(&folder).unwrap();
+        assert_eq!((remark(&anew), anew.cost), (None, Cost::Random));
+        assert_ne!(anew.text, drawn.text);
         fs::remove_dir_all(folder).unwrap();
     }
 
