@@ -595,6 +595,18 @@ fn programs_read_the_machine() {
     assert_eq!(get("/api/v1/services")[1]["name"], "hello");
     assert_eq!(get("/api/v1/services/hello")["restarts"], 2);
     assert_eq!(get("/api/v1/network")["interfaces"], serde_json::json!([]));
+    assert_eq!(get("/api/v1/network")["no_carrier"], serde_json::json!([]));
+    fixture.machine.write(
+        "run/addresses",
+        "private=10.0.0.7\nno_carrier='eth0 <b>1'\n",
+    );
+    let network = get("/api/v1/network");
+    assert_eq!(network["private"], serde_json::json!(["10.0.0.7"]));
+    assert_eq!(network["no_carrier"], serde_json::json!(["eth0", "<b>1"]));
+    let page = fixture.ask("GET", "/", &[("Accept", "text/html")], "").body;
+    for words in ["eth0: no cable", "&lt;b&gt;1: no cable"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
     assert_eq!(fixture.status("GET", "/api/v1/services/none"), 404);
     let metrics = fixture.ask("GET", "/metrics", &[], "");
     assert!(

@@ -1,4 +1,4 @@
-//! The addresses of this machine, as init publishes them under `<run-dir>/addresses`; pure.
+//! The addresses of this machine, and its cables, as init publishes them under `<run-dir>/addresses`; pure.
 //!
 //! Web listens on the private ones and shows both; it is woken by the file being replaced.
 
@@ -11,6 +11,8 @@ pub struct Addresses {
     pub private: Vec<String>,
     /// All others.
     pub public: Vec<String>,
+    /// Wired interfaces that are set up and have no carrier.
+    pub no_carrier: Vec<String>,
 }
 
 impl Addresses {
@@ -23,6 +25,7 @@ impl Addresses {
         Ok(Self {
             private: document.list_as("private")?,
             public: document.list_as("public")?,
+            no_carrier: document.list_as("no_carrier")?,
         })
     }
 
@@ -31,6 +34,7 @@ impl Addresses {
         Document::new()
             .set_list("private", &self.private)
             .set_list("public", &self.public)
+            .set_list("no_carrier", &self.no_carrier)
             .render()
     }
 }
@@ -44,8 +48,9 @@ mod tests {
         let addresses = Addresses {
             private: vec!["127.0.0.1".to_owned(), "fe80::1%eth0".to_owned()],
             public: vec!["2001:db8::1".to_owned()],
+            no_carrier: vec!["eth1".to_owned()],
         };
-        let text = "private='127.0.0.1 fe80::1%eth0'\npublic=2001:db8::1\n";
+        let text = "private='127.0.0.1 fe80::1%eth0'\npublic=2001:db8::1\nno_carrier=eth1\n";
         assert_eq!(addresses.render(), text);
         assert_eq!(Addresses::parse(text), Ok(addresses));
         assert_eq!(Addresses::parse(""), Ok(Addresses::default()));

@@ -1,5 +1,6 @@
-//! The console's word on cables that are pulled out and put back, for who looks why the page is gone; pure but for
-//! [`look`].
+//! What console and page say of cables that are out; pure but for [`look`].
+//!
+//! The console tells when one is pulled out and when it is back, for who looks why the page is gone.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,8 +9,14 @@ use std::path::Path;
 use super::allowance::Allowance;
 use crate::supervise::Moment;
 
-/// Interfaces that are set up, by name, and whether each has a carrier.
+/// Wired interfaces that are set up, by name, and whether each has a carrier.
 pub type Carriers = BTreeMap<String, bool>;
+
+/// The names of those that have none.
+pub fn without(carriers: &Carriers) -> Vec<String> {
+    let without = carriers.iter().filter(|(_, has)| !**has);
+    without.map(|(name, _)| name.clone()).collect()
+}
 
 /// What was seen, and how often more may be told.
 #[derive(Debug, Default)]
@@ -47,10 +54,14 @@ impl Cables {
 /// An interface that is set up (netdevice(7)).
 const IFF_UP: u32 = 1;
 
-/// The interfaces of `folder` ([`gokrazy_core::paths::SYS_CLASS_NET`]) that are hardware and set up.
+/// The interfaces of `folder` ([`gokrazy_core::paths::SYS_CLASS_NET`]) that are hardware, set up, and not wireless, which
+/// has no cable.
 pub fn look(folder: &Path) -> Carriers {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let interfaces = entries.filter(|entry| entry.path().join("device").exists());
+    let interfaces = entries.filter(|entry| {
+        let has = |name| entry.path().join(name).exists();
+        has("device") && !has("phy80211")
+    });
     interfaces
         .filter_map(|entry| {
             // Not `carrier`: to read that, the kernel spins as long as somebody changes any interface.
@@ -120,15 +131,17 @@ mod tests {
             // Of a driver that tells nothing of its carrier.
             ("usb0", "0x1003\n", "unknown\n"),
             ("tun0", "0x1003\n", "up\n"),
+            ("wlan0", "0x1003\n", "down\n"),
         ] {
             let of = folder.join(name);
-            let is_hardware = name != "tun0";
-            fs::create_dir_all(if is_hardware {
-                of.join("device")
-            } else {
-                of.clone()
-            })
-            .unwrap();
+            let parts: &[&str] = match name {
+                "tun0" => &[""],
+                "wlan0" => &["device", "phy80211"],
+                _ => &["device"],
+            };
+            for part in parts {
+                fs::create_dir_all(of.join(part)).unwrap();
+            }
             for (file, text) in [("flags", flags), ("operstate", state)] {
                 let durability = gokrazy_core::atomic::Durability::Volatile;
                 gokrazy_core::atomic::replace(&of.join(file), text.as_bytes(), 0o644, durability)
@@ -137,6 +150,7 @@ mod tests {
         }
         let want = [("eth0", true), ("eth2", false), ("usb0", true)];
         assert_eq!(look(&folder), carriers(&want));
+        assert_eq!(without(&carriers(&want)), ["eth2"]);
         fs::remove_dir_all(folder).unwrap();
     }
 }

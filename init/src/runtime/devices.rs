@@ -19,7 +19,7 @@ use super::event_loop::Runtime;
 use super::options::Mode;
 use super::queue::Source;
 use crate::machine::button::{self, Button, Seen};
-use crate::machine::cables;
+use crate::machine::cables::{self, Carriers};
 use crate::machine::folders;
 use crate::machine::watchdog::Watchdog;
 use crate::mount::Mount;
@@ -79,14 +79,16 @@ impl AddressWatch {
     }
 }
 
-/// Brings `<run-dir>/addresses` up to date; a file that says the same already is left alone, since its readers wake up.
-/// Returns the addresses.
+/// Brings `<run-dir>/addresses` up to date, with what `carriers` lack; a file that says the same already is left alone,
+/// since its readers wake up. Returns the addresses.
 ///
 /// # Errors
 /// What was tried, for people.
-pub fn publish_addresses(run_dir: &Path) -> Result<Addresses, String> {
-    let addresses =
-        ifaddr::interface_addresses().map_err(|error| format!("list addresses: {error}"))?;
+pub fn publish_addresses(run_dir: &Path, carriers: &Carriers) -> Result<Addresses, String> {
+    let addresses = Addresses {
+        no_carrier: cables::without(carriers),
+        ..ifaddr::interface_addresses().map_err(|error| format!("list addresses: {error}"))?
+    };
     let path = run_dir.join(paths::ADDRESSES);
     let text = addresses.render();
     let old = regular_file::read(&path, regular_file::STATE_MAX);
@@ -151,11 +153,11 @@ impl Runtime {
         if self.options.mode != Mode::Machine {
             return;
         }
-        match publish_addresses(&self.options.run_dir) {
+        let carriers = cables::look(Path::new(paths::SYS_CLASS_NET));
+        match publish_addresses(&self.options.run_dir, &carriers) {
             Ok(addresses) => self.tell_of_page(&addresses),
             Err(why) => self.journal.warn(why),
         }
-        let carriers = cables::look(Path::new(paths::SYS_CLASS_NET));
         for line in self.cables.next(carriers, clock::boot()) {
             kmsg::say(
                 Path::new(paths::KMSG),

@@ -160,6 +160,7 @@ impl<'a> From<&'a Storage> for StorageBody<'a> {
 struct NetworkBody<'a> {
     private: &'a [String],
     public: &'a [String],
+    no_carrier: &'a [String],
     interfaces: Vec<LeaseBody<'a>>,
 }
 
@@ -186,6 +187,7 @@ async fn network(State(app): State<Arc<App>>) -> Response {
     json(&NetworkBody {
         private: &addresses.private,
         public: &addresses.public,
+        no_carrier: &addresses.no_carrier,
         interfaces: snapshot.leases.iter().map(lease).collect(),
     })
 }

@@ -63,6 +63,7 @@ mod tests {
         Addresses {
             private: private.iter().map(|&text| text.to_owned()).collect(),
             public: vec!["2001:db8::1".to_owned()],
+            no_carrier: Vec::new(),
         }
     }
 

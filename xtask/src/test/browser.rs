@@ -271,6 +271,7 @@ fn write_state(folder: &Path) -> Result<()> {
     let addresses = Addresses {
         private: vec!["127.0.0.1".to_owned()],
         public: Vec::new(),
+        no_carrier: Vec::new(),
     };
     write(&run.join(paths::ADDRESSES), &addresses.render())?;
     let clock = ClockState {

@@ -188,6 +188,7 @@ fn network(snapshot: &Snapshot) -> Markup {
     html! {
         section.card #network data-live {
             h2 { "Network" }
+            @for name in &addresses.no_carrier { (no_cable(name)) }
             @for lease in &snapshot.leases { (interface(lease, snapshot.uptime)) }
             dl {
                 dt { "Private" } dd { (list(&addresses.private)) }
@@ -197,6 +198,11 @@ fn network(snapshot: &Snapshot) -> Markup {
             }
         }
     }
+}
+
+fn no_cable(interface: &str) -> Markup {
+    // Plain, not an alert: a second port that nobody uses is no trouble.
+    html! { p.sub { (interface) ": no cable, or what is at its other end is off" } }
 }
 
 fn interface(lease: &Lease, uptime: Option<Duration>) -> Markup {

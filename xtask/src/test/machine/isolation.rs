@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
 use super::Steps;
 use super::lab::{Lab, text};
@@ -113,7 +114,7 @@ pub(super) fn services_are_fenced_in(lab: &Lab<'_>, steps: &mut Steps<'_>) -> Re
     thief(lab, &mut guest, steps)?;
     limits(lab, &mut guest, steps)?;
     stick(lab, &mut guest, steps)?;
-    shell(&mut guest, steps)?;
+    shell(lab, &mut guest, steps)?;
     guest.monitor("system_powerdown")?;
     let ending = guest.wait_for_end(END_LIMIT)?;
     ensure!(
@@ -214,14 +215,31 @@ fn stick(lab: &Lab<'_>, guest: &mut Guest, steps: &mut Steps<'_>) -> Result<()> 
     Ok(())
 }
 
-fn shell(guest: &mut Guest, steps: &mut Steps<'_>) -> Result<()> {
+fn shell(lab: &Lab<'_>, guest: &mut Guest, steps: &mut Steps<'_>) -> Result<()> {
     guest.type_in("\n")?;
     guest.console().wait_for("runs as root", PATIENCE)?;
     guest.type_in("echo shell-$((6*7))-$(id -u)\n")?;
     guest.console().wait_for("shell-42-0", PATIENCE)?;
+    steps.passed("Enter on the console opens the shell that the image was built with");
+    no_cable(lab, guest, steps)?;
     guest.type_in("exit\n")?;
     let ended = "the shell on the console has ended";
-    guest.console().wait_for(ended, PATIENCE)?;
-    steps.passed("Enter on the console opens the shell that the image was built with");
+    guest.console().wait_for(ended, PATIENCE).map(drop)
+}
+
+/// The page as somebody sees it who is inside, while its cable is out.
+fn no_cable(lab: &Lab<'_>, guest: &mut Guest, steps: &mut Steps<'_>) -> Result<()> {
+    let page = format!("http://gokrazy:{}@127.0.0.1/", lab.password());
+    let plug = |up: bool| lab.ask_monitor("set_link", &json!({ "name": "card0", "up": up }));
+    for (up, judge) in [(false, ""), (true, "! ")] {
+        plug(up)?;
+        // The number is computed there, so that what is typed is not taken for what is said.
+        guest.type_in(&format!(
+            "until wget -q -O /tmp/page {page} && {judge}grep -q 'eth0: no cable' /tmp/page; do sleep 1; done\n\
+             echo {up}-$((6*7))\n"
+        ))?;
+        guest.console().wait_for(&format!("{up}-42"), PATIENCE)?;
+    }
+    steps.passed("the page tells that its cable is out, until it is back");
     Ok(())
 }

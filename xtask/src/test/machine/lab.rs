@@ -43,6 +43,7 @@ pub(super) struct Lab<'a> {
     lan: &'a Lan,
     setting: Setting,
     hostname: String,
+    password: String,
     page: Page,
     stranger: Page,
 }
@@ -78,6 +79,7 @@ impl<'a> Lab<'a> {
                 echo: Echo::Hidden,
             },
             hostname: image.hostname.clone(),
+            password: image.password.clone(),
             page: Page::new(&base, Some(&image.password)),
             stranger: Page::new(&base, None),
         })
@@ -91,6 +93,11 @@ impl<'a> Lab<'a> {
     /// The host name that its image was made with.
     pub(super) fn hostname(&self) -> &str {
         &self.hostname
+    }
+
+    /// The password of its page.
+    pub(super) fn password(&self) -> &str {
+        &self.password
     }
 
     /// A folder for a scenario's own files.
