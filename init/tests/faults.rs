@@ -514,33 +514,6 @@ fn a_log_keeper_that_does_not_end_is_not_left_behind() {
     assert!(!console.lines().any(|line| line == name), "{console}");
 }
 
-/// Whoever follows a log sees its last line, and then the end.
-#[test]
-fn who_follows_a_log_does_not_outlive_its_init() {
-    let script = "trap 'echo bye; exit 0' TERM; echo hello; while :; do sleep 0.05; done";
-    let mut init = Init::start("follow", &sh("a", script, ""));
-    init.until_logged("a", "hello");
-    let mut follower = std::process::Command::new(env!("CARGO_BIN_EXE_init"))
-        .args(["ctl", "logs", "a", "--follow", "--run-dir"])
-        .arg(init.folder.join("run"))
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    init.signal(Signal::SIGTERM);
-    assert_eq!(init.wait(), Some(0));
-    let ended = (0..3000).find_map(|_| {
-        std::thread::sleep(Duration::from_millis(20));
-        follower.try_wait().unwrap()
-    });
-    // Before any judgement, so that nothing is left behind whatever it is.
-    let _ = follower.kill();
-    let _ = follower.wait();
-    assert_eq!(ended.and_then(|status| status.code()), Some(0));
-    let mut text = String::new();
-    std::io::Read::read_to_string(follower.stdout.as_mut().unwrap(), &mut text).unwrap();
-    assert!(text.contains("hello") && text.contains("bye"), "{text}");
-}
-
 #[test]
 fn logd_holds_more_pipes_than_a_service_may_open_files() {
     let services: String = (0..60)

@@ -7,7 +7,7 @@
 )]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -262,6 +262,20 @@ pub fn duplicate_to(fd: impl AsFd, number: i32) -> io::Result<()> {
     }
 }
 
+/// pidfd_open(2): a descriptor that becomes readable when the process `pid` ends.
+///
+/// # Errors
+/// `ESRCH` if there is no such process, `EINVAL` for 0, `ENOSYS` before Linux 5.3, `EMFILE`.
+pub fn watch(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes any two numbers.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0_u32) };
+    match i32::try_from(result) {
+        // SAFETY: the kernel has just made it, closed on exec, and nobody else knows it.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        Ok(_) | Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
 /// kill(2): sends signal `number` to the process `pid`; real-time signals too, which nix's type has not.
 ///
 /// # Errors
@@ -317,5 +331,18 @@ pub fn next_child_end() -> io::Result<Option<(u32, ChildEnd)>> {
         Err(_) => Err(io::Error::last_os_error()),
         Ok(0) => Ok(None),
         Ok(pid) => Ok(Some((pid, end))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_is_there_is_watched() {
+        assert!(watch(std::process::id()).is_ok());
+        assert_eq!(watch(0).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        let gone = watch(u32::MAX >> 1).unwrap_err();
+        assert_eq!(gone.raw_os_error(), Some(libc::ESRCH));
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use gokrazy_core::control::{MAX_DATAGRAM, Reply, Request};
 use gokrazy_core::paths;
 use gokrazy_sys::passing;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, connect as connect_to, socket,
@@ -28,7 +29,8 @@ pub fn connect(run_dir: &Path) -> Result<OwnedFd, CtlError> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
         let short = ShortPath::of(&path)?;
-        connect_to(fd.as_raw_fd(), &UnixAddr::new(short.path())?)?;
+        let address = UnixAddr::new(short.path())?;
+        uninterrupted(|| connect_to(fd.as_raw_fd(), &address))?;
         Ok(fd)
     };
     connected().map_err(|error| CtlError::NoInit(path.clone(), error))
@@ -49,7 +51,12 @@ pub fn ask(run_dir: &Path, what: &str, request: &Request) -> Result<(), CtlError
     }
     passing::send(socket.as_fd(), text.as_bytes(), &[]).map_err(lost)?;
     let mut waiting = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    poll(&mut waiting, PollTimeout::from(PATIENCE_MS)).map_err(|errno| lost(errno.into()))?;
+    let limit = PollTimeout::from(PATIENCE_MS);
+    match uninterrupted(|| poll(&mut waiting, limit)) {
+        Ok(0) => return Err(lost(io::ErrorKind::TimedOut.into())),
+        Ok(_) => {}
+        Err(errno) => return Err(lost(errno.into())),
+    }
     let mut buffer = vec![0; MAX_DATAGRAM];
     let answer = passing::receive(socket.as_fd(), &mut buffer).map_err(lost)?;
     if answer.length == 0 {
@@ -63,5 +70,15 @@ pub fn ask(run_dir: &Path, what: &str, request: &Request) -> Result<(), CtlError
         Err(error) => Err(CtlError::Other(format!(
             "{what}: read init's answer: {error}"
         ))),
+    }
+}
+
+/// Does it anew when a signal came meanwhile: a window that changes its size, or the end of a pause, ends no request.
+fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
     }
 }

@@ -1,17 +1,14 @@
 //! A service's log, kept and coming.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use gokrazy_core::log_record::Record;
 use gokrazy_core::paths;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::presence::{Presence, Seen};
 use super::{CtlError, client, show};
 use crate::logd::reader::{Place, Reader, Wanted as Kept};
 
@@ -46,72 +43,41 @@ pub fn run(run_dir: &Path, name: &str, wanted: &Wanted) -> Result<(), CtlError> 
     match shown {
         // Whoever reads us has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => {
-            other.map_err(|error| CtlError::Other(format!("read {}: {error}", folder.display())))
-        }
+        Err(error) => Err(CtlError::Other(format!(
+            "read {}: {error}",
+            folder.display()
+        ))),
+        Ok(Seen::Lost(error)) => Err(error),
+        Ok(Seen::Here | Seen::Ended) => Ok(()),
     }
 }
 
-fn show_all(run_dir: &Path, folder: &Path, wanted: &Wanted) -> io::Result<()> {
+/// Returns how the one whose log it is was seen last.
+fn show_all(run_dir: &Path, folder: &Path, wanted: &Wanted) -> io::Result<Seen> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut reader = Reader::at(folder.to_owned(), Kept::All, Place::START).to_here();
-    let mut last = VecDeque::new();
-    read_on(&mut reader, &mut |line| {
-        match wanted.lines {
-            None => put(&mut out, line, wanted.json)?,
-            Some(count) => {
-                last.push_back(line.to_vec());
-                if last.len() > count {
-                    last.pop_front();
-                }
-            }
-        }
-        Ok(())
-    })?;
-    for line in last {
-        put(&mut out, &line, wanted.json)?;
-    }
-    out.flush()?;
+    let all = Reader::at(folder.to_owned(), Kept::All, Place::START).to_here();
+    let mut reader = match wanted.lines {
+        Some(count) => all.back(count),
+        None => all,
+    };
+    print_on(&mut reader, &mut out, wanted.json)?;
     if !wanted.follow {
-        return Ok(());
+        return Ok(Seen::Here);
     }
     let mut reader = reader.onward();
-    let mut init = client::connect(run_dir).ok();
+    let mut init = Presence::of(run_dir);
     loop {
-        let is_there = is_there_after_a_while(run_dir, &mut init);
-        read_on(&mut reader, &mut |line| put(&mut out, line, wanted.json))?;
-        out.flush()?;
-        if !is_there {
-            // It ends after logd, so nothing more will be written.
-            return Ok(());
+        let seen = init.look(PERIOD);
+        // Also of one that has ended: that is after logd has, so all is there.
+        print_on(&mut reader, &mut out, wanted.json)?;
+        if !matches!(seen, Seen::Here) {
+            return Ok(seen);
         }
     }
 }
 
-/// Waits until it is time to look again, or until init closes our connection; says whether it is there then.
-fn is_there_after_a_while(run_dir: &Path, init: &mut Option<OwnedFd>) -> bool {
-    let Some(connection) = init.as_ref() else {
-        return false;
-    };
-    let mut end = [PollFd::new(connection.as_fd(), PollFlags::empty())];
-    let limit = PollTimeout::try_from(PERIOD).unwrap_or(PollTimeout::ZERO);
-    if poll(&mut end, limit).is_ok_and(|ended| ended > 0) {
-        // One who floods init with connections may have cost us ours.
-        thread::sleep(PERIOD);
-        *init = client::connect(run_dir).ok();
-    }
-    init.is_some()
-}
-
-fn put(out: &mut impl Write, line: &[u8], json: bool) -> io::Result<()> {
-    match Record::parse(line).filter(|_| json) {
-        Some(record) => writeln!(out, "{}", show::record(&record)),
-        None => out.write_all(line).and_then(|()| out.write_all(b"\n")),
-    }
-}
-
-/// Gives every record that is there and has not been read to `each`.
-fn read_on(reader: &mut Reader, each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+/// Prints every record that is there and has not been read.
+fn print_on(reader: &mut Reader, out: &mut impl Write, json: bool) -> io::Result<()> {
     match fs::read_dir(reader.folder()) {
         // Nothing has been printed yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -120,9 +86,17 @@ fn read_on(reader: &mut Reader, each: &mut impl FnMut(&[u8]) -> io::Result<()>) 
     let mut done = Ok(());
     let mut give = |line: &[u8]| {
         if done.is_ok() {
-            done = each(line);
+            done = put(out, line, json);
         }
     };
     while reader.read(|line, _| give(line)) {}
-    done
+    done?;
+    out.flush()
+}
+
+fn put(out: &mut impl Write, line: &[u8], json: bool) -> io::Result<()> {
+    match Record::parse(line).filter(|_| json) {
+        Some(record) => writeln!(out, "{}", show::record(&record)),
+        None => out.write_all(line).and_then(|()| out.write_all(b"\n")),
+    }
 }

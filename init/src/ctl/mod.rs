@@ -6,11 +6,13 @@
 //! | [`states`] | the state files, and waiting for one to settle |
 //! | [`show`] | states and records as text or JSON |
 //! | [`logs`] | a service's log, kept and coming |
+//! | [`presence`] | whether init is there still |
 //!
 //! Requests go to init; states and logs are read from files, so they are shown to whoever may read those.
 
 pub mod client;
 pub mod logs;
+pub mod presence;
 pub mod show;
 pub mod states;
 

@@ -5,15 +5,15 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use gokrazy_core::{log_record::Record, log_record::Stream, regular_file};
 
+use super::backward::Search;
+
 /// Bytes read at a time; many times the longest record.
 const CHUNK: usize = 64 * 1024;
-
-/// Most bytes looked through for where a replay begins.
-const MAX_LOOK_BACK: u64 = 2 * 1024 * 1024;
 
 /// Which records are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +108,31 @@ impl Snapshot {
         Self { segments, end }
     }
 
+    /// Where the last `records` records begin; what cannot be read counts as the beginning.
+    fn before_end(&self, wanted: Wanted, records: usize) -> Place {
+        let mut search = Search::new(records);
+        let mut place = Place::START;
+        for (segment, file) in self.segments.iter().rev() {
+            let segment = *segment;
+            let length = match segment == self.end.segment {
+                true => Ok(self.end.offset),
+                false => file.metadata().map(|found| found.len()),
+            };
+            let read = |piece: &mut [u8], from| file.read_exact_at(piece, from);
+            let found =
+                length.and_then(|length| search.segment(length, read, |line| wanted.takes(line)));
+            let Ok(found) = found else {
+                break;
+            };
+            let offset = found.unwrap_or(0);
+            place = Place { segment, offset };
+            if found.is_some() {
+                break;
+            }
+        }
+        place
+    }
+
     fn file(&self, segment: u64) -> Option<&File> {
         let found = self.segments.iter().find(|(number, _)| *number == segment);
         found.map(|(_, file)| file)
@@ -143,10 +168,21 @@ impl Reader {
         }
     }
 
-    /// A reader that begins `records` records before the end.
+    /// A reader that begins `records` records before the end and goes on with what comes.
     pub fn from_end(folder: PathBuf, wanted: Wanted, records: usize) -> Self {
-        let place = before_end(&folder, wanted, records);
-        Self::at(folder, wanted, place)
+        let all = Self::at(folder, wanted, Place::START);
+        all.to_here().back(records).onward()
+    }
+
+    /// The same reader, which begins `records` records before the end of what was there when it was told to end there.
+    #[must_use]
+    pub fn back(self, records: usize) -> Self {
+        let snapshot = self.snapshot.as_ref();
+        let place = snapshot.map(|held| held.before_end(self.wanted, records));
+        Self {
+            place: place.unwrap_or(self.place),
+            ..self
+        }
     }
 
     /// A reader that begins at the oldest record that is there now; what is removed before it is read is a gap.
@@ -277,45 +313,6 @@ fn open(folder: &Path, number: u64) -> io::Result<File> {
     regular_file::open(&folder.join(format!("{number:010}.log")))
 }
 
-fn before_end(folder: &Path, wanted: Wanted, records: usize) -> Place {
-    let (mut left, mut looked) = (records, 0_u64);
-    let mut place = Place::START;
-    for segment in segments(folder).into_iter().rev() {
-        let mut bytes = Vec::new();
-        let read = open(folder, segment).and_then(|mut file| file.read_to_end(&mut bytes));
-        if read.is_err() {
-            break;
-        }
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if left == 0 {
-            if place == Place::START {
-                place = Place {
-                    segment,
-                    offset: length,
-                };
-            }
-            break;
-        }
-        let mut end = bytes.len();
-        for line in bytes.split_inclusive(|byte| *byte == b'\n').rev() {
-            end = end.saturating_sub(line.len());
-            if wanted.takes(line.strip_suffix(b"\n").unwrap_or(line)) {
-                left = left.saturating_sub(1);
-            }
-            if left == 0 {
-                break;
-            }
-        }
-        let offset = u64::try_from(end).unwrap_or(0);
-        place = Place { segment, offset };
-        looked = looked.saturating_add(length);
-        if left == 0 || looked > MAX_LOOK_BACK {
-            break;
-        }
-    }
-    place
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,6 +394,15 @@ mod tests {
         assert_eq!(replay(Wanted::All, 2), ["x", "d"]);
         assert_eq!(replay(Wanted::All, 100), ["a", "b", "c", "x", "d"]);
         assert_eq!(replay(Wanted::All, 0), [""; 0]);
+        // A record that is being written is none of the last ones yet.
+        let half = lines("out", &["c", "d"]) + "1.0 2026-11-25T16:15:05.123Z out 6 ha";
+        log.segment(3, &half);
+        let last = Reader::at(log.0.clone(), Wanted::All, Place::START).to_here();
+        let mut last = last.back(1);
+        assert_eq!(texts(&mut last), ["d"]);
+        log.segment(3, &(half + "lf\n"));
+        assert_eq!(texts(&mut last.onward()), ["half"]);
+        log.segment(3, &lines("out", &["d"]));
         assert_eq!(last_text(&log.0).as_deref(), Some("d"));
     }
 

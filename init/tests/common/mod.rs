@@ -227,6 +227,54 @@ impl Drop for Init {
     }
 }
 
+/// `init ctl logs --follow`, and the file that it writes to.
+pub(crate) struct Follower {
+    pub(crate) child: Child,
+    file: PathBuf,
+}
+
+impl Follower {
+    /// Follows the log of service `name`, of an init whose run folder is seen from outside; `number` tells followers
+    /// apart.
+    pub(crate) fn start(init: &Init, name: &str, number: usize) -> Self {
+        let file = init.folder.join(format!("follower-{number}"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_init"));
+        command
+            .args(["ctl", "logs", name, "--follow", "--run-dir"])
+            .arg(init.folder.join("run"))
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(&file).unwrap());
+        let child = command.spawn().unwrap();
+        Self { child, file }
+    }
+
+    /// What it has printed.
+    pub(crate) fn text(&self) -> String {
+        fs::read_to_string(&self.file).unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub(crate) fn until(&self, init: &Init, wanted: &str) {
+        init.until(&format!("a follower to print {wanted:?}"), || {
+            self.text().contains(wanted).then_some(())
+        });
+    }
+
+    /// Its exit code, once it has ended.
+    #[track_caller]
+    pub(crate) fn wait(&mut self, init: &Init) -> Option<i32> {
+        let status = init.until("the end of a follower", || self.child.try_wait().unwrap());
+        status.code()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 pub(crate) fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
 }

@@ -24,8 +24,9 @@ const FOLDERS: &[(&str, usize)] = &[
     // Two protocols, their machines and checks; what the kernel does, and what people do to it, came to a tenth.
     ("dhcp/src", 9_200),
     ("ntp/src", 5_000),
-    // A tenth is what a flood takes to be cheap: shared room, and pieces that are copied at once.
-    ("init/src/logd", 1_250),
+    // A tenth is what a flood takes to be cheap: shared room, and pieces that are copied at once; as much again looks for
+    // the last records from the end of a log of any length.
+    ("init/src/logd", 1_350),
     ("init/src/syslog", DAEMON),
     ("init/src/web", 5_400),
     // The supervisor with all that it does as a machine's first process; a quarter is the page, of which a hundred lines
