@@ -111,6 +111,30 @@ fn why_a_program_cannot_be_run_is_told() {
     }
 }
 
+/// As when memory runs out while it sets itself up: those that wait for it wait on.
+#[test]
+fn one_that_is_killed_on_the_way_to_its_program_has_not_started() {
+    let services = sh("a", "exec sleep 1000", "restart = 'never'")
+        + &sh("b", "exec sleep 1000", "wait-for = ['service:a']");
+    // Of the child's calls, the one that it makes before it raises its fences.
+    let tracer = "strace -D -f -qq -o /dev/null -e trace=setsid -e inject=setsid:signal=SIGKILL";
+    let before: Vec<&str> = tracer.split(' ').collect();
+    let setup = Setup {
+        before: &before,
+        ..Setup::default()
+    };
+    let init = Init::start_with("early", &services, &setup);
+    let a = init.until_state("a", "stopped");
+    let why = "start failed: signal 9 (KILL) before its program ran";
+    assert_eq!(a["last_exit"], why);
+    let history = a["history"].as_array().unwrap();
+    assert!(
+        !history.iter().any(|change| change["state"] == "running"),
+        "{a}"
+    );
+    assert_eq!(init.state("b"), "waiting");
+}
+
 #[test]
 fn a_stop_asks_those_too_that_left_the_process_group() {
     let script = "setsid sh -c 'trap \"echo heard; exit\" TERM; echo listening; while :; do sleep 0.05; done' & sleep 1000";

@@ -106,6 +106,8 @@ pub fn run(plan: &Plan<'_>) -> u8 {
     if let Err((what, error)) = prepare(plan) {
         return give_up(plan, &what, &error);
     }
+    // What ends it from here on ends its program.
+    say(plan.report, 'X', "");
     let mut why = io::Error::from_raw_os_error(nix::libc::ENOENT);
     for (turn, program) in plan.programs.iter().enumerate() {
         if turn > 0 && program.as_bytes() == paths::PROC_SELF_EXE.as_bytes() {
@@ -148,7 +150,7 @@ fn tell(plan: &Plan<'_>, kind: char, text: &str) {
     say(plan.report, kind, text);
 }
 
-/// A line of the report: `F` for what ended the start, `U` for a fence that is not to be had, `G` for its
+/// A line of the report: `X` for a child that is ready to become its program, `F` for what ended the start, `U` for a fence that is not to be had, `G` for its
 /// control group, `W` for other troubles.
 fn say(report: BorrowedFd<'_>, kind: char, text: &str) {
     // Nobody is left to tell that telling failed.

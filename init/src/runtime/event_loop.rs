@@ -82,6 +82,8 @@ pub(super) struct Slot {
     pub(super) notify: Option<NotifySocket>,
     pub(super) report: Option<OwnedFd>,
     pub(super) start_error: Option<String>,
+    /// Whether its process came as far as becoming its program.
+    pub(super) is_prepared: bool,
     pub(super) group: Option<Group>,
     pub(super) is_stale: bool,
     pub(super) main: Option<u32>,

@@ -164,6 +164,7 @@ impl Runtime {
         let slot = self.slots.get_mut(index).ok_or("no such service")?;
         slot.main = Some(pid);
         slot.start_error = None;
+        slot.is_prepared = false;
         slot.facts.started_at_ms = Some(clock::wall_ms());
         let heard = self.queue.add(&report, Source::Report(number)).is_ok();
         slot.report = Some(report);
@@ -332,13 +333,12 @@ impl Runtime {
         let mut buffer = vec![0; REPORT_MAX];
         match read(&report, &mut buffer) {
             Ok(0) => {
-                let failed = self
-                    .slots
-                    .get(index)
-                    .is_some_and(|slot| slot.start_error.is_some());
+                let slot = self.slots.get(index);
+                // The end of a process closes the pipe as a program does.
+                let runs = slot.is_some_and(|slot| slot.is_prepared && slot.start_error.is_none());
                 self.queue.remove(&report);
                 self.end_of_hurry(index);
-                if !failed {
+                if runs {
                     self.feed(index, Event::Executed);
                 }
             }
@@ -379,6 +379,11 @@ impl Runtime {
         match kind {
             "U" => self.unfenced(index, text),
             "G" => self.do_without_group(index, text),
+            "X" => {
+                if let Some(slot) = self.slots.get_mut(index) {
+                    slot.is_prepared = true;
+                }
+            }
             "F" => {
                 // Told as the way in which the run ended.
                 if let Some(slot) = self.slots.get_mut(index) {

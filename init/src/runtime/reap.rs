@@ -102,7 +102,8 @@ impl Runtime {
         }
     }
 
-    /// The kernel's word for an end may hide why: the start failed, or memory ran out.
+    /// The kernel's word for an end may hide why: the start failed, or memory ran out. One that was ended on the way to
+    /// its program has not started either, unless somebody told it to end.
     fn true_ending(&mut self, index: usize, ending: Ending) -> Ending {
         let Some(slot) = self.slots.get_mut(index) else {
             return ending;
@@ -115,12 +116,15 @@ impl Runtime {
             .group
             .as_ref()
             .map_or(0, super::cgroup::Group::out_of_memory_kills);
-        if ending == Ending::Signal(crate::service::signals::KILL)
-            && kills > slot.out_of_memory_kills
-        {
-            return Ending::OutOfMemory;
+        let is_kill = ending == Ending::Signal(crate::service::signals::KILL);
+        let ending = match is_kill && kills > slot.out_of_memory_kills {
+            true => Ending::OutOfMemory,
+            false => ending,
+        };
+        match slot.is_prepared || self.is_asked(index) {
+            true => ending,
+            false => ending.before_program(),
         }
-        ending
     }
 
     /// A diversion lasts as long as its program.
@@ -137,10 +141,12 @@ impl Runtime {
 
     /// Whether it ended badly, and nobody had told it to end.
     fn is_unexpected(&self, index: usize, ending: &Ending) -> bool {
+        ending.is_failure() && !self.is_asked(index)
+    }
+
+    fn is_asked(&self, index: usize) -> bool {
         let entry = self.registry.entries().get(index);
-        let asked =
-            entry.is_some_and(|entry| matches!(entry.machine.phase(), Phase::Stopping { .. }));
-        ending.is_failure() && !asked
+        entry.is_some_and(|entry| matches!(entry.machine.phase(), Phase::Stopping { .. }))
     }
 
     /// How it ended, and what follows.

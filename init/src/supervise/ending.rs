@@ -32,6 +32,12 @@ impl Ending {
         *self != Self::Exit(0)
     }
 
+    /// What it means where the process had not become its program yet.
+    #[must_use]
+    pub fn before_program(self) -> Self {
+        Self::StartFailed(format!("{self} before its program ran"))
+    }
+
     /// Whether the service asked not to be supervised.
     pub fn asks_for_peace(&self) -> bool {
         *self == Self::Exit(i32::from(exit::DO_NOT_SUPERVISE))
@@ -62,6 +68,10 @@ mod tests {
             (Ending::Exit(1), "exit status 1"),
             (Ending::Signal(9), "signal 9 (KILL)"),
             (Ending::OutOfMemory, "out of memory"),
+            (
+                Ending::OutOfMemory.before_program(),
+                "start failed: out of memory before its program ran",
+            ),
             (
                 Ending::Watchdog(Duration::from_secs(30)),
                 "watchdog: silent for 30s",
