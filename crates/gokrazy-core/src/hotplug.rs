@@ -123,20 +123,22 @@ impl AsFd for Hotplug {
 }
 
 fn load(loader: &mut Loader, work: &Work) {
-    match work {
-        Work::These(modaliases) => load_all(loader, loader.modules_for(modaliases)),
-        Work::Everything => {
-            let mut modules = loader.modules_for(&modaliases());
-            modules.sort_by_key(|name| loader.turn_of(name));
-            let later = modules.partition_point(|name| loader.turn_of(name) <= NETWORK_TURN);
-            let mut rest = modules.split_off(later);
-            load_all(loader, modules);
-            // Nothing on the way to the page needs these: they give way to whoever starts. No device asks for FAT.
-            let _ = gokrazy_sys::process::set_nice(LOWEST);
-            rest.extend(FAT.map(str::to_owned));
-            load_all(loader, rest);
-        }
+    let devices = match work {
+        Work::These(modaliases) => modaliases,
+        Work::Everything => &modaliases(),
+    };
+    let mut modules = loader.modules_for(devices);
+    modules.sort_by_key(|name| loader.turn_of(name));
+    if *work != Work::Everything {
+        return load_all(loader, modules);
     }
+    let later = modules.partition_point(|name| loader.turn_of(name) <= NETWORK_TURN);
+    let mut rest = modules.split_off(later);
+    load_all(loader, modules);
+    // Nothing on the way to the page needs these: they give way to whoever starts. No device asks for FAT.
+    let _ = gokrazy_sys::process::set_nice(LOWEST);
+    rest.extend(FAT.map(str::to_owned));
+    load_all(loader, rest);
 }
 
 fn load_all(loader: &mut Loader, modules: Vec<String>) {

@@ -89,26 +89,57 @@ fn literal_start(pattern: &str) -> &str {
     pattern.split(['*', '?', '[']).next().unwrap_or_default()
 }
 
+/// Whose devices others wait for before they can work: clocks, resets, supplies, pins, power domains, links to a
+/// transceiver, a cell that holds an address, and the chips that are several of these.
+///
+/// A network adapter or a bus that comes before them is put off by the kernel until they are there.
+const SUPPLIERS: [&str; 18] = [
+    "bus",
+    "clk",
+    "dma",
+    "firmware",
+    "gpio",
+    "interconnect",
+    "iommu",
+    "irqchip",
+    "mailbox",
+    "mfd",
+    "misc/rp1",
+    "nvmem",
+    "phy",
+    "pinctrl",
+    "pmdomain",
+    "regulator",
+    "reset",
+    "soc",
+];
+
+/// On which network adapters are found.
+const BUSES: [&str; 6] = ["bcma", "hv", "pci", "ssb", "usb", "virtio"];
+
 /// The turn of the last modules on the way to the network.
-pub const NETWORK_TURN: u8 = 1;
+pub const NETWORK_TURN: u8 = 2;
 
 /// When a module's turn is at boot, least first, by the folder that the kernel has it in.
 ///
-/// Buses look for what is on them by themselves, a network adapter perhaps, and take their time; a lease takes its time
-/// too. The rest is loaded meanwhile.
+/// What a bus or an adapter waits for comes before it. Buses look for what is on them by themselves, a network adapter
+/// perhaps, and take their time; a lease takes its time too. The rest is loaded meanwhile.
 pub fn turn(path: &str) -> u8 {
+    let place = path.strip_prefix("kernel/drivers/").unwrap_or_default();
     let is_in = |folders: &[&str]| {
-        let folders = folders.iter();
-        folders
-            .map(|folder| format!("kernel/drivers/{folder}/"))
-            .any(|start| path.starts_with(&start))
+        let mut rests = folders
+            .iter()
+            .filter_map(|folder| place.strip_prefix(folder));
+        rests.any(|rest| rest.starts_with('/'))
     };
-    if is_in(&["usb", "pci"]) {
+    if is_in(&SUPPLIERS) {
         0
+    } else if is_in(&BUSES) {
+        1
     } else if is_in(&["net"]) {
         NETWORK_TURN
     } else {
-        2
+        NETWORK_TURN.saturating_add(1)
     }
 }
 
@@ -217,15 +248,31 @@ mod tests {
 
     #[test]
     fn what_leads_to_the_network_comes_first() {
-        let mut paths = [
+        let check = |path: &str, want| assert_eq!(turn(path), want, "{path}");
+        // Of a Pi 4: the reset of its USB chip, the clocks of its firmware, supplies by a pin.
+        check("kernel/drivers/reset/reset-raspberrypi.ko.xz", 0);
+        check("kernel/drivers/clk/bcm/clk-raspberrypi.ko.xz", 0);
+        check("kernel/drivers/regulator/gpio-regulator.ko.xz", 0);
+        // Of a Pi 5: the chip that its Ethernet is in.
+        check("kernel/drivers/misc/rp1/rp1-pci.ko.xz", 0);
+        check("kernel/drivers/pinctrl/pinctrl-rp1.ko.xz", 0);
+        check("kernel/drivers/phy/broadcom/phy-brcm-usb-dvr.ko.xz", 0);
+        check("kernel/drivers/usb/dwc2/dwc2.ko", 1);
+        check("kernel/drivers/pci/controller/pcie-brcmstb.ko.xz", 1);
+        check("kernel/drivers/virtio/virtio_pci.ko.xz", 1);
+        check("kernel/drivers/hv/hv_vmbus.ko.xz", 1);
+        check("kernel/drivers/net/ethernet/broadcom/genet/genet.ko", 2);
+        check("kernel/drivers/net/phy/broadcom.ko", 2);
+        for path in [
             "kernel/drivers/hwmon/raspberrypi-hwmon.ko",
-            "kernel/drivers/net/ethernet/broadcom/genet/genet.ko",
-            "kernel/drivers/usb/dwc2/dwc2.ko",
+            "kernel/drivers/gpu/drm/vc4/vc4.ko.xz",
+            "kernel/drivers/misc/eeprom/at24.ko.xz",
             "kernel/drivers/netless/x.ko",
-        ];
-        paths.sort_by_key(|path| turn(path));
-        assert_eq!(paths.map(turn), [0, 1, 2, 2]);
-        assert!(paths[0].contains("dwc2"));
+            "kernel/fs/fat/vfat.ko",
+            "updates/dkms/net/x.ko",
+        ] {
+            check(path, 3);
+        }
     }
 
     #[test]
