@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// The machine to emulate.
     #[arg(long, value_enum, default_value = "raspi3b")]
     machine: Machine,
+    /// Name of the guest, which has a disk of its own by that name; without it, the machine's.
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    name: Option<String>,
     /// Port of loopback on which the page appears.
     #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     http: u16,
@@ -55,6 +58,21 @@ pub(crate) struct Arguments {
     keep: bool,
 }
 
+impl Arguments {
+    fn guest(&self) -> &str {
+        self.name.as_deref().unwrap_or(word(self.machine))
+    }
+}
+
+/// What can name a folder, and nothing above it.
+fn name(text: &str) -> Result<String, String> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("letters, digits and dashes make a name".to_owned()),
+    }
+}
+
 /// Boots the image and stays until the guest switches off, or Ctrl-C is pressed.
 ///
 /// # Errors
@@ -65,7 +83,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let folder = workspace
         .target()
         .join("vm")
-        .join(format!("run-{}", word(arguments.machine)));
+        .join(format!("run-{}", arguments.guest()));
     let _claim = claim(&folder)?;
     let (disk, password) = disk(workspace, arguments, &folder.join("disk.img"))?;
     let setting = Setting {
@@ -102,7 +120,7 @@ fn claim(folder: &Path) -> Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!(
-            "another `cargo xtask run` has its guest in {}: end that one first, or take another --machine",
+            "another `cargo xtask run` has its guest in {}: end that one first, or give this one a --name",
             folder.display()
         ),
         Err(TryLockError::Error(error)) => {
@@ -285,6 +303,14 @@ fn watch_once(guest: &mut Guest, interrupts: &SignalFd, port: u16) -> Result<See
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_leads_to_no_other_folder() {
+        assert_eq!(name("Two-2").as_deref(), Ok("Two-2"));
+        for bad in ["", ".", "..", "a/b", "a b", "a\0"] {
+            assert!(name(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn what_is_no_image_is_told_before_anything_is_overwritten() {

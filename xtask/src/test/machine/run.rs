@@ -30,6 +30,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The quickest machine.
 const MACHINE: &str = "virt";
 
+/// A guest of its own, beside one that somebody has open.
+const NAME: &str = "test";
+
 /// Plays the user.
 pub(super) fn check(workspace: &Workspace) -> Result<()> {
     let folder = workspace.target().join("vm/of-run");
@@ -64,7 +67,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
     let status = run.press_ctrl_c()?;
     ensure!(status.success(), "Ctrl-C ended it with {status}");
     run.output.wait_for("switched off", END_LIMIT)?;
-    let left = emulators(&format!("run-{MACHINE}/disk.img"))?;
+    let left = emulators(&format!("run-{NAME}/disk.img"))?;
     ensure!(left.is_empty(), "QEMU is left behind: {}", left.join(", "));
     Ok(())
 }
@@ -73,7 +76,8 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
 fn a_second_one_leaves_the_first_alone() -> Result<()> {
     let port = free_port()?.to_string();
     let second = process::ourselves()
-        .args(["run", "--machine", MACHINE, "--offline", "--http", &port])
+        .args(["run", "--machine", MACHINE, "--name", NAME])
+        .args(["--offline", "--http", &port])
         .output()
         .context("start cargo xtask run once more")?;
     let said = String::from_utf8_lossy(&second.stderr);
@@ -94,8 +98,8 @@ struct Run {
 impl Run {
     fn start(port: u16, log: &std::path::Path) -> Result<Self> {
         let mut child = process::ourselves()
-            .args(["run", "--machine", MACHINE, "--offline"])
-            .args(["--http", &port.to_string()])
+            .args(["run", "--machine", MACHINE, "--name", NAME])
+            .args(["--offline", "--http", &port.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .process_group(0)
