@@ -183,7 +183,7 @@ mod tests {
             slot: Some(SlotName::B),
             attempt: Some(2),
             fallback: None,
-            disk: None,
+            disk: Some("/dev/sdb".to_owned()),
         };
         let environment = environment(&handover).unwrap();
         let has = |text: &str| {
@@ -192,6 +192,7 @@ mod tests {
                 .any(|entry| entry.to_bytes() == text.as_bytes())
         };
         assert!(has("GOKRAZY_SLOT=b") && has("GOKRAZY_ATTEMPT=2"));
+        assert!(has("GOKRAZY_DISK=/dev/sdb"));
         assert!(
             !environment
                 .iter()

@@ -1,6 +1,7 @@
 //! Reads what boot has to know; no decision.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
@@ -35,15 +36,17 @@ fn mount_points(text: &str) -> Vec<String> {
 }
 
 pub(super) fn from_stage1() -> FromStage1 {
+    handed_over(|name| env::var_os(name))
+}
+
+/// What stage 1 put into the environment that `value` looks into.
+fn handed_over(value: impl Fn(&str) -> Option<OsString>) -> FromStage1 {
+    let text = |name| value(name).and_then(|value| value.into_string().ok());
     FromStage1 {
-        slot: env::var("GOKRAZY_SLOT")
-            .ok()
-            .and_then(|word| word.parse().ok()),
-        attempt: env::var("GOKRAZY_ATTEMPT")
-            .ok()
-            .and_then(|word| word.parse().ok()),
-        fallback: env::var("GOKRAZY_FALLBACK").ok(),
-        disk: env::var_os("GOKRAZY_DISK").map(PathBuf::from),
+        slot: text("GOKRAZY_SLOT").and_then(|word| word.parse().ok()),
+        attempt: text("GOKRAZY_ATTEMPT").and_then(|word| word.parse().ok()),
+        fallback: text("GOKRAZY_FALLBACK"),
+        disk: value("GOKRAZY_DISK").map(PathBuf::from),
     }
 }
 
@@ -72,7 +75,30 @@ pub(super) fn module_list() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    #[test]
+    fn what_stage_1_chose_is_taken_from_the_environment() {
+        let given = [
+            ("GOKRAZY_SLOT", "b"),
+            ("GOKRAZY_ATTEMPT", "2"),
+            ("GOKRAZY_FALLBACK", "slot a has no root"),
+            ("GOKRAZY_DISK", "/dev/sdb"),
+        ];
+        let value = |name: &str| {
+            let found = given.iter().find(|(given, _)| *given == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        let from = handed_over(value);
+        assert_eq!((from.slot, from.attempt), (Some(SlotName::B), Some(2)));
+        assert_eq!(from.fallback.as_deref(), Some("slot a has no root"));
+        assert_eq!(from.disk.as_deref(), Some(Path::new("/dev/sdb")));
+        let nothing = handed_over(|_| None);
+        assert!(nothing.slot.is_none() && nothing.attempt.is_none());
+        assert!(nothing.fallback.is_none() && nothing.disk.is_none());
+    }
 
     #[test]
     fn mount_points_are_the_second_column() {

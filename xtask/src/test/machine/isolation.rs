@@ -221,6 +221,12 @@ fn shell(lab: &Lab<'_>, guest: &mut Guest, steps: &mut Steps<'_>) -> Result<()> 
     guest.type_in("echo shell-$((6*7))-$(id -u)\n")?;
     guest.console().wait_for("shell-42-0", PATIENCE)?;
     steps.passed("Enter on the console opens the shell that the image was built with");
+    guest.type_in(
+        "grep -q GOKRAZY_DISK=/dev/vda /proc/1/environ && grep -q '^/dev/vda4 /perm ' /proc/mounts && \
+         echo disk-$((6*7))\n",
+    )?;
+    guest.console().wait_for("disk-42", PATIENCE)?;
+    steps.passed("stage 2 is told which disk was booted from, and takes /perm from there");
     no_cable(lab, guest, steps)?;
     guest.type_in("exit\n")?;
     let ended = "the shell on the console has ended";
