@@ -161,7 +161,7 @@ impl Pool {
                 server.sent(now);
                 actions.push(Action::Send(server.id, server.address));
                 let is_in_burst = server.burst_at().is_some();
-                if !is_in_burst && server.turned_silent() {
+                if !is_in_burst && server.is_overdue() && server.turned_silent() {
                     actions.push(Action::Log(server.complaint()));
                 }
             }

@@ -251,6 +251,11 @@ impl Server {
         self.schedule = Schedule::Burst { left: BURST, at };
     }
 
+    /// Whether a request before the last one waits for its answer in vain, since it answered or first said RATE.
+    pub fn is_overdue(&self) -> bool {
+        self.unanswered > 1
+    }
+
     /// Whether the operator is to be told now that it does not answer.
     pub fn turned_silent(&mut self) -> bool {
         self.reach == 0 && !std::mem::replace(&mut self.told_silent, true)
@@ -309,6 +314,10 @@ impl Server {
     /// RATE: ask at most half as often as before, and no burst; true if it says so for the first time.
     pub fn rate_limited(&mut self, now: Mono, poll: u8) -> bool {
         let is_news = self.tolerated == MIN_POLL;
+        if is_news {
+            // It is there, and what it left unanswered came too fast.
+            self.unanswered = 0;
+        }
         self.tolerated = (self.tolerated.max(poll) + 1).min(MAX_POLL);
         if !self.is_denied() {
             self.schedule = Schedule::Rounds {

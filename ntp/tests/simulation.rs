@@ -643,6 +643,32 @@ fn rate_and_deny_are_obeyed() {
 }
 
 #[test]
+fn one_that_asks_for_fewer_requests_is_complained_of_once_it_leaves_the_next_unanswered() {
+    let mut all = peers(&[0.0; 3]);
+    for peer in &mut all {
+        peer.refusal = Some(Refusal::Kiss(KissCode::RateExceeded));
+    }
+    let mut world = World::new(2, all, 0.0, 0.0);
+    world.run(100.0, |_| {});
+    assert_eq!(world.count("asks for fewer requests"), 3);
+    world.peers[0].refusal = None;
+    world.peers[1].refusal = None;
+    world.peers[2].silent = true;
+    let asked = |world: &mut World, times: usize| {
+        while world.sent.iter().filter(|(_, to)| *to == 2).count() < times {
+            world.run(world.now + 1.0, |_| {});
+        }
+    };
+    asked(&mut world, 2);
+    world.run(world.now + 100.0, |_| {});
+    assert!(world.published.synchronised);
+    let complaints = |world: &World| world.count("is of no use") + world.count("does not answer");
+    assert_eq!(complaints(&world), 0, "{:?}", world.log);
+    asked(&mut world, 3);
+    assert_eq!(complaints(&world), 1, "{:?}", world.log);
+}
+
+#[test]
 fn without_the_right_to_set_the_clock_nothing_is_claimed() {
     let mut world = World::new(2, peers(&[0.0; 3]), 5.0, 0.0);
     world.powerless = true;
