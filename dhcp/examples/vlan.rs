@@ -69,7 +69,7 @@ fn play() -> Result<()> {
         format!("{parent}vlan={LEASED_ID}\n"),
     )?;
     fs::write(Path::new("/config").join(FIXED), parent + FIXED_SETTINGS)?;
-    let daemon = start()?;
+    let mut daemon = start()?;
 
     answer(&server, far.index, 1, 2).context("offer an address in the VLAN")?;
     answer(&server, far.index, 3, 5).context("grant it")?;
@@ -91,6 +91,16 @@ fn play() -> Result<()> {
     await_address(&mut kernel, FIXED, FIXED_ADDRESS)?;
     await_gateway(&mut kernel, anew.index)?;
     println!("vlan: one that was removed is back");
+
+    daemon.kill().context("kill the daemon")?;
+    daemon.wait().context("await the daemon's end")?;
+    fs::remove_file(Path::new("/config").join(FIXED)).context("ask for one VLAN less")?;
+    let daemon = start()?;
+    until("end of what a killed run left", || {
+        Ok(named(&mut kernel, FIXED).is_err())
+    })?;
+    named(&mut kernel, LEASED).context("one that is asked for")?;
+    println!("vlan: what a killed run left is gone");
 
     end(daemon)?;
     let left = kernel.links().context("list links")?;

@@ -11,7 +11,7 @@ use nix::sys::time::TimeVal;
 
 use crate::codec::{Builder, messages, nest, read_u32};
 use crate::event::Event;
-use crate::types::{Address, Link, Route};
+use crate::types::{Address, IFLA_VLAN_ID, Link, Route};
 
 /// The kernel answers at once; this only keeps a bug from hanging the daemon.
 const PATIENCE_SECONDS: i64 = 2;
@@ -27,9 +27,6 @@ const EXCLUSIVE: u16 = libc::NLM_F_EXCL as u16;
 const APPEND: u16 = libc::NLM_F_APPEND as u16;
 
 const UP: u32 = libc::IFF_UP as u32;
-
-/// `IFLA_VLAN_ID` of `<linux/if_link.h>`.
-const IFLA_VLAN_ID: u16 = 1;
 
 /// A socket for requests.
 #[derive(Debug)]
@@ -153,6 +150,18 @@ impl Handle {
                 .attribute(libc::IFLA_IFNAME, &[name.as_bytes(), &[0]].concat())
                 .attribute(libc::IFLA_LINKINFO, &info);
             builder.finish()
+        })
+    }
+
+    /// Notes `alias` of the link that is called `name`; the kernel keeps it with the link, and makes nothing of it.
+    ///
+    /// # Errors
+    /// The kernel's errno; `EINVAL` for one of 256 bytes or more.
+    pub fn set_alias(&mut self, name: &str, alias: &str) -> io::Result<()> {
+        self.change_link(0, 0, 0, |builder| {
+            builder
+                .attribute(libc::IFLA_IFNAME, &[name.as_bytes(), &[0]].concat())
+                .attribute(libc::IFLA_IFALIAS, alias.as_bytes());
         })
     }
 

@@ -12,6 +12,8 @@ use crate::codec::{Builder, attributes, read_u16, read_u32};
 const IFA_RT_PRIORITY: u16 = 9;
 /// `IFA_PROTO`: who added an address (Linux 5.18 and later; older ones ignore it).
 const IFA_PROTO: u16 = 11;
+/// `IFLA_VLAN_ID` of `<linux/if_link.h>`.
+pub(crate) const IFLA_VLAN_ID: u16 = 1;
 /// `IFLA_INET6_FLAGS` of `<linux/if_link.h>`.
 const IFLA_INET6_FLAGS: u16 = 1;
 /// `IF_RA_MANAGED` of the kernel's `if_inet6.h`: a router said that addresses come from DHCPv6.
@@ -36,6 +38,10 @@ pub struct Link {
     pub mtu: u32,
     /// Driver kind of a software interface (`bridge`, `veth`, `vlan`); absent for hardware.
     pub kind: Option<String>,
+    /// Of a VLAN, the index of the link that it is on, and its id.
+    pub vlan: Option<(u32, u16)>,
+    /// What somebody has noted of it (`ip link set alias`).
+    pub alias: Option<String>,
     /// Index of the bridge or bond that it belongs to.
     pub master: Option<u32>,
     /// `IF_RA_*` and other IPv6 flags, if the message carried them.
@@ -122,6 +128,7 @@ impl Link {
             flags: read_u32(body, 8)?,
             ..Self::default()
         };
+        let (mut parent, mut id) = (None, None);
         for (kind, value) in attributes(body.get(16..)?) {
             match kind {
                 // An event of a radio's driver: it names the interface, and tells nothing else of it.
@@ -132,7 +139,12 @@ impl Link {
                 libc::IFLA_MASTER => link.master = read_u32(value, 0).filter(|index| *index != 0),
                 libc::IFLA_LINKINFO => {
                     link.kind = nested(value, libc::IFLA_INFO_KIND).map(text);
+                    let data = nested(value, libc::IFLA_INFO_DATA);
+                    let data = data.filter(|_| link.kind.as_deref() == Some("vlan"));
+                    id = data.and_then(|data| read_u16(nested(data, IFLA_VLAN_ID)?, 0));
                 }
+                libc::IFLA_LINK => parent = read_u32(value, 0),
+                libc::IFLA_IFALIAS => link.alias = Some(text(value)),
                 libc::IFLA_CARRIER_CHANGES => link.carrier_changes = read_u32(value, 0),
                 libc::IFLA_PROTINFO => link.inet6_flags = inet6_flags(value),
                 libc::IFLA_AF_SPEC => {
@@ -143,6 +155,7 @@ impl Link {
                 _ => {}
             }
         }
+        link.vlan = parent.zip(id);
         (!link.name.is_empty()).then_some(link)
     }
 }
@@ -358,7 +371,7 @@ fn ipv4(value: &[u8]) -> Option<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::messages;
+    use crate::codec::{messages, nest};
     use crate::event::Event;
 
     fn address() -> Address {
@@ -417,6 +430,26 @@ mod tests {
         body.extend(libc::IFLA_WIRELESS.to_ne_bytes());
         body.extend([1, 2, 3, 4]);
         assert_eq!(Link::decode(&body), None);
+    }
+
+    #[test]
+    fn a_vlan_tells_its_parent_and_its_id() {
+        let of_kind = |kind: &[u8]| {
+            let data = nest(&[(IFLA_VLAN_ID, &10_u16.to_ne_bytes())]);
+            let info = nest(&[(libc::IFLA_INFO_KIND, kind), (libc::IFLA_INFO_DATA, &data)]);
+            let mut builder = Builder::new(libc::RTM_NEWLINK, 0, 1, &[0; 16]);
+            builder
+                .attribute(libc::IFLA_IFNAME, b"lan10\0")
+                .attribute(libc::IFLA_IFALIAS, b"of ours\0")
+                .attribute(libc::IFLA_LINKINFO, &info)
+                .attribute_u32(libc::IFLA_LINK, 7);
+            let bytes = builder.finish();
+            Link::decode(messages(&bytes).next().unwrap().body).unwrap()
+        };
+        let link = of_kind(b"vlan\0");
+        assert_eq!(link.vlan, Some((7, 10)));
+        assert_eq!(link.alias.as_deref(), Some("of ours"));
+        assert_eq!(of_kind(b"macvlan\0").vlan, None);
     }
 
     #[test]
