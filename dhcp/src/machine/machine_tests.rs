@@ -449,6 +449,41 @@ fn naks_count_from_the_server_asked_and_slow_us_down() {
     );
 }
 
+#[test]
+fn a_server_that_fails_does_not_keep_another_one_out() {
+    let mut script = Script::new(profile(), Memory::None);
+    let offer = |server| Answer::Offer(terms(ADDRESS, server, 1000));
+    script.on(Event::LinkUp);
+    let both = |script: &mut Script| {
+        script.reply(offer(SERVER), SERVER);
+        script.reply(offer(RIVAL), RIVAL);
+    };
+    both(&mut script);
+    script.reply(Answer::Nak, SERVER);
+    both(&mut script);
+    script.check(&[
+        "0 discover",
+        "0 request want=192.0.2.17 server=192.0.2.1",
+        "0 forget",
+        "0 discover",
+        "0 request want=192.0.2.17 server=192.0.2.2",
+    ]);
+    // Neither answers; then the other one is gone.
+    script.until(59).take();
+    script.until(60);
+    both(&mut script);
+    script.until(119).take();
+    script.until(120);
+    script.reply(offer(SERVER), SERVER);
+    script.until(124);
+    script.reply(offer(SERVER), SERVER);
+    script.check(&[
+        "120 discover",
+        "124 discover secs=4",
+        "124 request want=192.0.2.17 server=192.0.2.1 secs=4",
+    ]);
+}
+
 /// Short leases whose renewals are all refused would otherwise keep client and server busy for ever.
 #[test]
 fn leases_between_naks_do_not_make_them_news() {

@@ -87,6 +87,8 @@ pub struct Machine {
     remembered: Option<(Ipv4Addr, Option<Moment>)>,
     /// Address to suggest in a DISCOVER.
     hint: Option<Ipv4Addr>,
+    /// A server that offered too late, which goes first if the one that was chosen fails.
+    rival: Option<Ipv4Addr>,
     /// NAKs without a long time between two of them, and when the last one came.
     naks: u32,
     refused_at: Option<Moment>,
@@ -120,6 +122,7 @@ impl Machine {
             holding: None,
             remembered: None,
             hint: None,
+            rival: None,
             naks: 0,
             refused_at: None,
             conflicts: 0,
@@ -265,7 +268,7 @@ impl Machine {
             holding.claim.rest();
             holding.untried = true;
         }
-        self.state = State::NoLink;
+        (self.rival, self.state) = (None, State::NoLink);
     }
 
     fn time(&mut self, turn: &mut Turn<'_>) {

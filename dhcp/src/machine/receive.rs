@@ -70,6 +70,9 @@ impl Machine {
             (Asked::Server(chosen), Answer::Ack(terms)) if chosen == server => {
                 self.granted(*terms, None, turn);
             }
+            (Asked::Server(chosen), Answer::Offer(_)) if chosen != server => {
+                self.rival = Some(server);
+            }
             (Asked::Memory, Answer::Ack(terms)) => self.granted(*terms, ipv6_only, turn),
             (Asked::Renewal(_), Answer::Ack(terms)) => self.granted(*terms, None, turn),
             (Asked::Server(chosen), Answer::Nak) if chosen == server => self.refused(server, turn),
@@ -96,10 +99,15 @@ impl Machine {
         if let Some(wait) = ipv6_only {
             return self.do_without(wait, turn);
         }
+        // Who failed us is passed over until our message is repeated, if another one has offered too.
+        if exchange.sent == 1 && self.rival.is_some_and(|rival| rival != terms.server) {
+            return;
+        }
         turn.log(format!(
             "{} offered by {}",
             terms.ipv4.address, terms.server
         ));
+        self.rival = None;
         self.state = State::Requesting {
             follow: exchange.go_on(),
             server: terms.server,
@@ -197,6 +205,7 @@ impl Machine {
         self.remembered = Some((terms.ipv4.address, grant.timers.expire));
         self.hint = self.profile.remember.then_some(terms.ipv4.address);
         self.conflicts = 0;
+        self.rival = None;
         self.state = State::Bound;
         self.holding = Some(Holding {
             grant: (*grant).clone(),
