@@ -20,7 +20,7 @@ use crate::vm::disk::Disk;
 use crate::vm::fat::BootPartition;
 use crate::vm::guest::{self, Ending, Guest, Setting};
 use crate::vm::http::Page;
-use crate::vm::qemu::{Card, Machine, Net, Reach};
+use crate::vm::qemu::{Card, Clock, Machine, Net, Reach};
 use crate::workspace::Workspace;
 
 /// How often we look for a signal and for the guest's end.
@@ -99,7 +99,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             },
         },
         namespace: None,
-        clock: None,
+        clock: Clock::Host,
         card: Card::BuiltIn,
         echo: Echo::Shown,
     };

@@ -2,8 +2,10 @@
 //!
 //! Both moments are on the guest's own clock: the kernel's stamp at which it starts stage 1, and the uptime that the
 //! page's first answer tells; so that answer includes the check of the password, slow on purpose.
-//! QEMU's guest clock is the host's: the host's load, and emulation itself, stretch what the guest does and not its
-//! clock, so the least of some boots counts, on a host that does nothing else.
+//! What counts is a clock that goes by the guest's own instructions: 2 ns each, the processors taking turns, so that one
+//! boot is as the next on any host. Waits count in full, caches and a card's slowness do not.
+//! QEMU's usual guest clock is the host's: the host's load, and emulation itself, stretch what the guest does and not its
+//! clock. One image has taken 1.8 s and 4 s within an hour; the least of some boots is noted beside.
 //! The host knows the guest's hardware address beforehand and tries to connect every few milliseconds: asking for it by
 //! ARP, and the kernel's own tries again, are a second apart, which would be measured as boot.
 
@@ -23,7 +25,7 @@ use crate::vm::disk::Disk;
 use crate::vm::guest::{Guest, Setting};
 use crate::vm::http::Page;
 use crate::vm::lan::{self, GUEST, Lan, Plug, TAP};
-use crate::vm::qemu::{Card, Machine, Net};
+use crate::vm::qemu::{Card, Clock, Machine, Net};
 use crate::workspace::Workspace;
 
 /// Machines, and the budget of each in milliseconds.
@@ -59,17 +61,21 @@ pub(super) fn measure(workspace: &Workspace, table: &mut Table) -> Result<()> {
             output: None,
         };
         let image = image::build(workspace, &arguments)?;
+        let what = format!("boot: {name}, PID 1 to page");
         let times = boots(workspace, &lan, machine, &image)?;
-        let (first, later) = times.split_first().context("a boot")?;
         table.note(
-            format!("boot: {name}, PID 1 to page, the very first"),
-            *first,
+            format!("{what}, the very first, by the host's clock"),
+            times.first,
             Unit::Milliseconds,
         );
-        let best = later.iter().copied().fold(f64::INFINITY, f64::min);
+        table.note(
+            format!("{what}, by the host's clock"),
+            times.later,
+            Unit::Milliseconds,
+        );
         table.add(
-            format!("boot: {name}, PID 1 to page (emulated)"),
-            best,
+            format!("{what} (emulated)"),
+            times.by_instructions,
             budget,
             Unit::Milliseconds,
         );
@@ -77,10 +83,19 @@ pub(super) fn measure(workspace: &Workspace, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// Guest milliseconds from PID 1 to page, of each boot.
-fn boots(workspace: &Workspace, lan: &Lan, machine: Machine, image: &Built) -> Result<Vec<f64>> {
+/// Guest milliseconds from PID 1 to page.
+struct Times {
+    /// Of the first boot, by the host's clock.
+    first: f64,
+    /// The least of the boots after it.
+    later: f64,
+    /// Of one that took 2 ns an instruction.
+    by_instructions: f64,
+}
+
+fn boots(workspace: &Workspace, lan: &Lan, machine: Machine, image: &Built) -> Result<Times> {
     let folder = workspace.target().join("vm/bench");
-    let setting = Setting {
+    let mut setting = Setting {
         machine,
         disk: Disk::flash(&image.path, &folder.join("disk.img"), machine, CARD)?,
         faults: None,
@@ -89,12 +104,20 @@ fn boots(workspace: &Workspace, lan: &Lan, machine: Machine, image: &Built) -> R
             name: TAP.to_owned(),
         },
         namespace: Some(lan.namespace().to_owned()),
-        clock: None,
+        clock: Clock::Host,
         card: Card::BuiltIn,
         echo: Echo::Hidden,
     };
     let page = Page::new(format!("http://{GUEST}"), Some(&image.password));
-    (0..BOOTS).map(|_| one_boot(&setting, lan, &page)).collect()
+    let first = one_boot(&setting, lan, &page)?;
+    let later = (1..BOOTS).map(|_| one_boot(&setting, lan, &page));
+    let later = later.collect::<Result<Vec<f64>>>()?;
+    setting.clock = Clock::Instructions;
+    Ok(Times {
+        first,
+        later: later.into_iter().fold(f64::INFINITY, f64::min),
+        by_instructions: one_boot(&setting, lan, &page)?,
+    })
 }
 
 fn one_boot(setting: &Setting, lan: &Lan, page: &Page) -> Result<f64> {

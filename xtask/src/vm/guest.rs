@@ -15,7 +15,7 @@ use super::disk::Disk;
 use super::fat::BootPartition;
 use super::firmware::{PI_3B, interpret};
 use super::monitor;
-use super::qemu::{self, Card, Machine, Net, Run, Start};
+use super::qemu::{self, Card, Clock, Machine, Net, Run, Start};
 use crate::clock;
 use crate::process::line_of;
 
@@ -40,8 +40,8 @@ pub(crate) struct Setting {
     pub(crate) net: Net,
     /// The network namespace in which QEMU runs, if not ours.
     pub(crate) namespace: Option<String>,
-    /// What its battery-backed clock begins with, if not the host's time.
-    pub(crate) clock: Option<String>,
+    /// What its clocks go by.
+    pub(crate) clock: Clock,
     /// When its network card comes.
     pub(crate) card: Card,
     /// Whether the user sees the console.
@@ -81,7 +81,7 @@ impl Guest {
             faults: setting.faults.as_deref(),
             start: &start,
             net: &setting.net,
-            clock: setting.clock.as_deref(),
+            clock: &setting.clock,
             card: setting.card,
             // Of a namespace's own loopback nobody else has any port.
             monitor: setting.namespace.as_ref().map(|_| monitor::PORT),

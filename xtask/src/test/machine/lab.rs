@@ -17,7 +17,7 @@ use crate::vm::guest::{self, Ending, Guest, Setting};
 use crate::vm::http::{Answer, Page};
 use crate::vm::lan::{GUEST, Lan, TAP};
 use crate::vm::monitor;
-use crate::vm::qemu::{Card, Machine, Net};
+use crate::vm::qemu::{Card, Clock, Machine, Net};
 
 /// How long a machine may take, on a loaded host and without hardware virtualisation, from power to page.
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
@@ -74,7 +74,10 @@ impl<'a> Lab<'a> {
                 },
                 namespace: Some(lan.namespace().to_owned()),
                 // A battery-backed clock that is wrong must be set right, and a Pi has none.
-                clock: (machine != Machine::Raspi3b).then(|| "2001-01-01".to_owned()),
+                clock: match machine {
+                    Machine::Raspi3b => Clock::Host,
+                    Machine::Virt | Machine::Pc => Clock::From("2001-01-01".to_owned()),
+                },
                 card: Card::BuiltIn,
                 echo: Echo::Hidden,
             },
