@@ -84,6 +84,8 @@ fn play() -> Result<()> {
     await_gateway(&mut kernel, fixed.index)?;
     println!("vlan: fixed settings in another one");
 
+    let leased = named(&mut kernel, LEASED)?.index;
+    be_refused(&mut kernel, leased)?;
     kernel.delete_link(fixed.index).context("remove a VLAN")?;
     let anew = await_link(&mut kernel, "the VLAN anew", |link| {
         link.name == FIXED && link.index != fixed.index
@@ -94,6 +96,7 @@ fn play() -> Result<()> {
 
     daemon.kill().context("kill the daemon")?;
     daemon.wait().context("await the daemon's end")?;
+    pass_by(&mut kernel, leased)?;
     fs::remove_file(Path::new("/config").join(FIXED)).context("ask for one VLAN less")?;
     let daemon = start()?;
     until("end of what a killed run left", || {
@@ -112,6 +115,31 @@ fn play() -> Result<()> {
     Ok(())
 }
 
+/// A second daemon, which is refused what the first one manages.
+fn be_refused(kernel: &mut Handle, leased: u32) -> Result<()> {
+    let second = start()?.wait().context("await a second daemon")?;
+    ensure!(!second.success(), "a second daemon ended with {second}");
+    let is_there = named(kernel, LEASED)?.index == leased;
+    ensure!(is_there, "a second daemon removed the first one's VLAN");
+    println!("vlan: a second daemon leaves them alone");
+    Ok(())
+}
+
+/// A run for an address that gets no answer, while an earlier one's lease stands.
+fn pass_by(kernel: &mut Handle, leased: u32) -> Result<()> {
+    let mut passing = command(&[LEASED]);
+    passing.args(["--once", "--timeout", "2"]);
+    let status = passing.status().context("run /dhcp --once")?;
+    ensure!(
+        !status.success(),
+        "with no answer --once ended with {status}"
+    );
+    let is_there = named(kernel, LEASED)?.index == leased;
+    ensure!(is_there, "--once removed the VLAN whose lease stands");
+    println!("vlan: --once leaves what it found");
+    Ok(())
+}
+
 fn prepare() -> Result<()> {
     let system = uname().context("ask for the kernel's release")?;
     let folder = Path::new("/lib/modules").join(system.release());
@@ -123,12 +151,16 @@ fn prepare() -> Result<()> {
 }
 
 fn start() -> Result<Child> {
-    Command::new("/dhcp")
-        .args(["--interface", LEASED, "--interface", FIXED])
+    command(&[LEASED, FIXED]).spawn().context("start /dhcp")
+}
+
+fn command(interfaces: &[&str]) -> Command {
+    let mut command = Command::new("/dhcp");
+    command
+        .args(interfaces.iter().flat_map(|name| ["--interface", name]))
         .args(["--conflict-check", "off", "--config-dir", "/config"])
-        .args(["--state-dir", "/state", "--run-dir", "/published"])
-        .spawn()
-        .context("start /dhcp")
+        .args(["--state-dir", "/state", "--run-dir", "/published"]);
+    command
 }
 
 fn end(daemon: Child) -> Result<()> {

@@ -130,6 +130,11 @@ fn judge(asking: &OwnedFd) -> Result<Option<Claim>, Refusal> {
     Ok(None)
 }
 
+/// Whether no other process manages the interface of this index; our own mark counts as another's.
+pub fn is_free(index: u32) -> bool {
+    !matches!(Claim::new(Scope::Interface(index)), Err(Refusal::Held(_)))
+}
+
 /// The marks of this process, and those that it looks for in vain.
 #[derive(Debug, Default)]
 pub struct Claims {

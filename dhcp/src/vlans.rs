@@ -9,7 +9,8 @@ use std::path::Path;
 use gokrazy_netlink::Link;
 use nix::errno::Errno;
 
-use crate::claim::Claims;
+use crate::claim;
+use crate::config::Goal;
 use crate::world::World;
 
 /// What is asked for, and what of it was made by us.
@@ -57,26 +58,25 @@ impl Vlans {
         }
     }
 
-    /// Takes over what an earlier run has made and not removed; removes what of it is asked for no longer, unless
-    /// another process manages it.
-    pub fn take_over(&mut self, world: &mut World, claims: &mut Claims) {
+    /// Takes over what an earlier run has made and not removed; removes what of it is asked for no longer. What another
+    /// process manages is that one's, and a run that ends when it has an address leaves what it found.
+    pub fn take_over(&mut self, world: &mut World) {
         if !self.is_complete || world.only_offer() {
             return;
         }
+        let is_passing = matches!(world.config.goal, Goal::Once(_));
         let links = world.netlink.links().unwrap_or_default();
         for link in &links {
             match fate(link, &links, &world.config.config_dir, &self.wanted) {
-                Fate::Foreign => {}
-                Fate::Ours => self.made.push(link.name.clone()),
-                Fate::Stale => {
-                    let is_free = claims.take(link.index, &link.name, world.log);
-                    claims.release(link.index);
-                    if is_free {
-                        let line = "removing the VLAN of an earlier run";
-                        world.log.event(&link.name, line);
-                        delete(link, world);
-                    }
+                Fate::Ours if !is_passing && claim::is_free(link.index) => {
+                    self.made.push(link.name.clone());
                 }
+                Fate::Stale if claim::is_free(link.index) => {
+                    let line = "removing the VLAN of an earlier run";
+                    world.log.event(&link.name, line);
+                    delete(link, world);
+                }
+                Fate::Foreign | Fate::Ours | Fate::Stale => {}
             }
         }
     }

@@ -166,7 +166,7 @@ impl Client {
         }
         let outcome = self.six.on(cue, &self.name, self.index, world);
         if outcome == Outcome6::Changed {
-            self.reconcile(world, None);
+            self.settle(world);
             self.publish_dns6(world);
         }
     }

@@ -120,7 +120,7 @@ impl Daemon {
             }
             std::thread::sleep(HANDOVER_PAUSE);
         }
-        self.vlans.take_over(&mut self.world, &mut self.claims);
+        self.vlans.take_over(&mut self.world);
         self.list_links().context("list interfaces")?;
         while must_have && self.claims.has_refused() {
             if system::now() >= end {

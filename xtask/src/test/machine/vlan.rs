@@ -18,7 +18,8 @@ const VLAN: Bare = Bare {
 };
 
 /// A lease is got inside one VLAN and fixed settings stand in another; one that someone removes is made anew, and
-/// both go when dhcp ends. What a killed one left goes with the next, which takes over what is still asked for.
+/// both go when dhcp ends, not when a second one is refused or a passing one gets no answer. What a killed one left goes
+/// with the next, which takes over what is still asked for.
 ///
 /// # Errors
 /// What the first process, the builder or QEMU said.
