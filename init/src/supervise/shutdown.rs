@@ -96,21 +96,22 @@ impl Registry {
         let others = self.where_entry(|entry| lives(entry) && !keeps_log(entry));
         let keeper = self.where_entry(|entry| lives(entry) && keeps_log(entry));
         match shutdown.killed {
-            Killed::Nobody if others.is_empty() => self.kill(&keeper, Killed::All, now),
-            Killed::Nobody => self.kill(&others, Killed::Others, now),
+            Killed::Nobody if !others.is_empty() => self.kill(&others, Killed::Others, now),
             // The kernel holds them.
             Killed::Others if !others.is_empty() => {
                 self.give_up(&others, now);
                 self.go_on_until(Killed::Others, now.saturating_add(LAST_GRACE));
                 self.advance_shutdown(now)
             }
-            Killed::Others => match self.patience_with(&keeper).filter(|until| now < *until) {
-                Some(until) => {
-                    self.go_on_until(Killed::Others, until);
-                    Vec::new()
+            Killed::Nobody | Killed::Others => {
+                match self.patience_with(&keeper).filter(|until| now < *until) {
+                    Some(until) => {
+                        self.go_on_until(Killed::Others, until);
+                        Vec::new()
+                    }
+                    None => self.kill(&keeper, Killed::All, now),
                 }
-                None => self.kill(&keeper, Killed::All, now),
-            },
+            }
             Killed::All => {
                 self.give_up(&others, now);
                 self.give_up(&keeper, now);

@@ -235,6 +235,13 @@ fn a_shutdown_kills_at_its_deadline_and_gives_up_after_it() {
     assert!(world.registry.has_ended());
 }
 
+fn killed(orders: &[Order]) -> Vec<usize> {
+    let kills = orders
+        .iter()
+        .filter(|order| order.action == Action::KillTree);
+    kills.map(|order| order.index).collect()
+}
+
 #[test]
 fn the_log_keeper_outlives_those_that_a_deadline_kills() {
     let logd = Service {
@@ -244,12 +251,6 @@ fn the_log_keeper_outlives_those_that_a_deadline_kills() {
     let mut world = World::new(vec![logd, service("deaf", &[])]);
     world.end();
     let orders = world.registry.on_time(at(30_000));
-    let killed = |orders: &[Order]| -> Vec<usize> {
-        let kills = orders
-            .iter()
-            .filter(|order| order.action == Action::KillTree);
-        kills.map(|order| order.index).collect()
-    };
     assert!(!killed(&orders).contains(&0) && killed(&orders).contains(&1));
     world.now = at(30_001);
     world.exit("deaf", 9);
@@ -270,6 +271,21 @@ fn the_log_keeper_outlives_those_that_a_deadline_kills() {
     world.end();
     let orders = world.registry.on_time(at(30_000));
     assert!(killed(&orders).contains(&0), "it is the last one itself");
+}
+
+#[test]
+fn the_log_keeper_has_its_time_also_when_it_is_told_to_stop_just_before_the_deadline() {
+    let logd = Service {
+        role: Role::LogKeeper,
+        ..service("logd", &[])
+    };
+    let mut world = World::new(vec![logd, service("late", &[])]);
+    world.end();
+    world.now = at(29_950);
+    world.exit("late", 0);
+    assert_eq!(world.stopped, ["late", "logd"]);
+    assert_eq!(killed(&world.registry.on_time(at(30_000))), [0; 0]);
+    assert_eq!(killed(&world.registry.on_time(at(31_950))), [0]);
 }
 
 #[test]
