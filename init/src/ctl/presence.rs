@@ -29,6 +29,8 @@ pub struct Presence {
     run_dir: PathBuf,
     life: Option<OwnedFd>,
     away_since: Option<Moment>,
+    /// Since when there has been no socket.
+    absent_since: Option<Moment>,
 }
 
 /// What became of an init.
@@ -49,6 +51,7 @@ impl Presence {
             run_dir: run_dir.to_owned(),
             life: None,
             away_since: None,
+            absent_since: None,
         }
     }
 
@@ -56,7 +59,11 @@ impl Presence {
     pub fn look(&mut self, period: Duration) -> Seen {
         match &self.life {
             Some(life) if !has_ended(life, period) => return Seen::Here,
-            Some(_) => self.life = None,
+            Some(_) => {
+                self.life = None;
+                // A connection may have been taken from us for another's, who must not lose it to us at once.
+                thread::sleep(period);
+            }
             None if self.away_since.is_some() => thread::sleep(period),
             None => {}
         }
@@ -64,24 +71,30 @@ impl Presence {
         match client::connect(&self.run_dir).map(life_of) {
             Ok(life) => {
                 self.life = Some(life);
-                self.away_since = None;
+                (self.away_since, self.absent_since) = (None, None);
                 Seen::Here
             }
             Err(error) => {
-                let since = *self.away_since.get_or_insert(now);
+                let away = *self.away_since.get_or_insert(now);
+                let absent = self.absent_since.unwrap_or(now);
+                self.absent_since = is_absent(&error).then_some(absent);
+                let since = self.absent_since.unwrap_or(away);
                 judge(error, now.saturating_sub(since))
             }
         }
     }
 }
 
-/// What follows when init could not be reached for so long.
-fn judge(error: CtlError, away: Duration) -> Seen {
-    let is_absent = match &error {
+fn is_absent(error: &CtlError) -> bool {
+    match error {
         CtlError::NoInit(_, error) => error.kind() == io::ErrorKind::NotFound,
         _ => false,
-    };
-    match is_absent {
+    }
+}
+
+/// What follows when init could not be reached in that way for so long.
+fn judge(error: CtlError, away: Duration) -> Seen {
+    match is_absent(&error) {
         true if away >= ABSENT => Seen::Ended,
         false if away >= AWAY => Seen::Lost(error),
         true | false => Seen::Here,
@@ -109,6 +122,25 @@ fn has_ended(life: &OwnedFd, period: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_that_is_made_anew_after_a_kill_is_not_an_end_in_order() {
+        let folder = std::env::temp_dir().join(format!("gokrazy-ctl-seen-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let socket = folder.join(gokrazy_core::paths::CONTROL_SOCKET);
+        // What a killed one leaves: a file at which nobody listens.
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        let mut presence = Presence::of(&folder);
+        let mut look = || presence.look(Duration::from_millis(200));
+        for _ in 0..4 {
+            assert!(matches!(look(), Seen::Here));
+        }
+        std::fs::remove_file(&socket).unwrap();
+        assert!(matches!(look(), Seen::Here));
+        let ended = (0..10).any(|_| matches!(look(), Seen::Ended));
+        let _ = std::fs::remove_dir_all(&folder);
+        assert!(ended);
+    }
 
     #[test]
     fn an_init_that_went_without_order_is_waited_for() {

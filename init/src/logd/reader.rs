@@ -244,12 +244,18 @@ impl Reader {
             None => segments(&self.folder).into_iter().find(later),
         };
         match next {
+            // The rest of this one was written before the next one was begun, perhaps since we looked.
+            Some(_) if self.snapshot.is_none() && self.has_grown(bytes) => true,
             Some(segment) => {
                 self.place = Place { segment, offset: 0 };
                 true
             }
             None => false,
         }
+    }
+
+    fn has_grown(&self, bytes: &[u8]) -> bool {
+        self.chunk().is_ok_and(|again| again.len() > bytes.len())
     }
 
     fn chunk(&self) -> io::Result<Vec<u8>> {
@@ -378,6 +384,19 @@ mod tests {
         fs::remove_file(segment_path(&log.0, 12)).unwrap();
         log.segment(14, &lines("out", &["e"]));
         assert_eq!(texts(&mut reader), ["e"]);
+    }
+
+    #[test]
+    fn a_reader_goes_on_only_when_all_of_a_segment_was_seen() {
+        let log = Log::new("rest");
+        log.segment(1, &lines("out", &["a"]));
+        let mut reader = Reader::at(log.0.clone(), Wanted::All, Place::START);
+        assert_eq!(texts(&mut reader), ["a"]);
+        log.segment(1, &lines("out", &["a", "b"]));
+        log.segment(2, &lines("out", &["c"]));
+        // As if it had looked just before both were written.
+        assert!(reader.skip(&[]));
+        assert_eq!(texts(&mut reader), ["b", "c"]);
     }
 
     #[test]
