@@ -22,7 +22,7 @@ use crate::service::Limits;
 pub struct Root {
     folder: PathBuf,
     /// Tells other inits that this folder is somebody's; goes with this process.
-    _held: Option<Flock<File>>,
+    held: Option<Flock<File>>,
     /// Absent where our own group cannot be divided, so that there are no limits.
     room: Option<Room>,
 }
@@ -66,21 +66,24 @@ impl Root {
         let held = make_and_hold(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
         sweep_of_the_dead(&parent, &folder);
         let room = cgroup_room::make(&parent, &folder, &leaf_of(&folder));
-        Ok(Self {
-            folder,
-            _held: held,
-            room,
-        })
+        Ok(Self { folder, held, room })
     }
 
     /// Makes the group of a service, with its limits; returns also the limits that cannot be held, for people.
     ///
     /// # Errors
     /// The errno of making the folder.
-    pub fn group(&self, name: &str, limits: &Limits) -> io::Result<(Group, Vec<String>)> {
+    pub fn group(&mut self, name: &str, limits: &Limits) -> io::Result<(Group, Vec<String>)> {
         let path = self.folder.join(name);
         let is_taken = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
         let mut made = fs::create_dir(&path);
+        if made
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        {
+            self.make_anew()?;
+            made = fs::create_dir(&path);
+        }
         if made.as_ref().is_err_and(is_taken) {
             // A group that was once killed is not cloned into: see `is_fresh`. One with groups below it that hold
             // controllers takes no process in.
@@ -94,6 +97,16 @@ impl Root {
         let group = Group { path, is_fresh };
         let missing = group.limit(limits);
         Ok((group, missing))
+    }
+
+    /// Makes our folder again: an empty one may be removed by the init whose run folder had the same number before, or
+    /// by whoever tidies up.
+    fn make_anew(&mut self) -> io::Result<()> {
+        self.held = make_and_hold(&self.folder)?;
+        if self.room.is_some() {
+            cgroup_room::turn_on_below(&self.folder);
+        }
+        Ok(())
     }
 
     /// Removes our folder, and leaves our own group as it was; what is left in them keeps them.
@@ -402,6 +415,21 @@ mod tests {
                 .is_some()
         );
         fs::remove_dir_all(parent).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_somebody_removed_is_made_anew() {
+        let folder = std::env::temp_dir().join(format!("in-anew-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        let mut root = Root {
+            folder: folder.clone(),
+            held: None,
+            room: None,
+        };
+        let (group, _) = root.group("a", &Limits::default()).unwrap();
+        assert!(group.is_fresh && folder.join("a").exists());
+        assert!(root.held.is_some(), "it is somebody's");
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -70,6 +70,13 @@ fn enter(parent: &Path, leaf: &Path) -> Option<Room> {
     Some(moved())
 }
 
+/// Turns on for groups below `folder` what is on for itself.
+pub(super) fn turn_on_below(folder: &Path) {
+    for one in WANTED {
+        let _ = cgroup::put(&folder.join(BELOW), &format!("+{one}"));
+    }
+}
+
 fn turn_on(parent: &Path, folder: &Path, controllers: &[&str]) -> bool {
     let line = format!("+{}", controllers.join(" +"));
     let mut folders = [parent, folder].into_iter();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use gokrazy_core::paths;
 use gokrazy_sys::process;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 
 use super::accounts;
@@ -77,9 +77,7 @@ impl Launch<'_> {
     /// # Errors
     /// What was tried, and the errno: `EAGAIN` at a limit of processes, `EMFILE`, `ENFILE`, `ENOMEM`.
     pub fn go(&self) -> Result<Launched, String> {
-        let flags = OFlag::O_CLOEXEC;
-        let (reader, writer) =
-            pipe2(flags).map_err(|error| format!("make a pipe: {}", io::Error::from(error)))?;
+        let (reader, writer) = report_pipe().map_err(|error| format!("make a pipe: {error}"))?;
         let pid = self
             .spawn(writer.as_fd())
             .map_err(|error| format!("fork: {error}"))?;
@@ -263,6 +261,13 @@ impl Launch<'_> {
             (User::Auto | User::Id(_), _) => &self.service.name,
         }
     }
+}
+
+/// Only the end that init reads does not block: news of an earlier start's may come after this one has begun.
+fn report_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok((reader, writer))
 }
 
 fn is_exhausted(error: &io::Error) -> bool {

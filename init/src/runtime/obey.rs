@@ -258,7 +258,7 @@ impl Runtime {
     fn open_group(&mut self, index: usize, service: &Service) {
         let made = self
             .groups
-            .as_ref()
+            .as_mut()
             .map(|root| root.group(&service.name, &service.limits));
         match made {
             Some(Ok((group, missing))) => {

@@ -92,14 +92,9 @@ impl Runtime {
     }
 
     fn drain_report(&mut self, index: usize) {
-        // Its writer has ended, so each read returns at once, and the last one finds the end.
-        while self
-            .slots
-            .get(index)
-            .is_some_and(|slot| slot.report.is_some())
-        {
-            self.on_report(index);
-        }
+        // Its writer has ended: one read takes all that a pipe holds, the next one finds the end.
+        self.on_report(index);
+        self.on_report(index);
     }
 
     /// The kernel's word for an end may hide why: the start failed, or memory ran out. One that was ended on the way to
