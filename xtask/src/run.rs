@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use gokrazy_core::layout::SECTOR_BYTES;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -67,9 +67,15 @@ impl Arguments {
 /// What can name a folder, and nothing above it.
 fn name(text: &str) -> Result<String, String> {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
-    match !text.is_empty() && text.chars().all(is_plain) {
-        true => Ok(text.to_owned()),
-        false => Err("letters, digits and dashes make a name".to_owned()),
+    if text.is_empty() || !text.chars().all(is_plain) {
+        return Err("letters, digits and dashes make a name".to_owned());
+    }
+    match Machine::value_variants()
+        .iter()
+        .any(|&machine| word(machine) == text)
+    {
+        true => Err("that is what a machine's guest without a name is called".to_owned()),
+        false => Ok(text.to_owned()),
     }
 }
 
@@ -307,7 +313,7 @@ mod tests {
     #[test]
     fn a_name_leads_to_no_other_folder() {
         assert_eq!(name("Two-2").as_deref(), Ok("Two-2"));
-        for bad in ["", ".", "..", "a/b", "a b", "a\0"] {
+        for bad in ["", ".", "..", "a/b", "a b", "a\0", "virt"] {
             assert!(name(bad).is_err(), "{bad:?}");
         }
     }

@@ -120,8 +120,8 @@ impl Toolchain {
             Self::FromSource => from_source_build(workspace),
         };
         let mut rustflags = remapped_paths(workspace);
-        // Pieces of code that several functions share, each called: a twentieth smaller, and a fourth more to fetch and to
-        // translate on the way to the page.
+        // Pieces of code that several functions share, each called: a twentieth smaller, and an eighth more
+        // blocks for an emulator to translate on the way to the page.
         rustflags.push("-Cllvm-args=-enable-machine-outliner=never".to_owned());
         if self == Self::FromSource {
             // zig brings its own C runtime; Rust's copy beside it defines the start code twice.

@@ -5,8 +5,8 @@
 //! Who holds more than his share of them has had his chance: however fast he opens them, nobody waits for his.
 //! A share is first an address's, so that a flood from one host costs its neighbours nothing, and then that of an IPv6
 //! /64, of which one host can take any number of addresses.
-//! Whose password is being checked goes after those who show none: [`super::throttle`] lets few of a /64 be checked
-//! at a time, so somebody who logs in from the /64 of a flood has his answer before it is his turn to go.
+//! Whose password is being checked goes after those who show none and have had their chance: [`super::throttle`] lets
+//! few of a /64 be checked at a time, so that checks alone do not fill the table.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

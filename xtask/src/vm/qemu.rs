@@ -172,7 +172,7 @@ pub(crate) enum Clock {
     /// The host's clock, the battery-backed one beginning with this date (`2001-01-01`).
     From(String),
     /// What the guest does: 2 ns are an instruction of any of its processors, which take turns, and sleep is the
-    /// host's (QEMU's `-icount shift=1,sleep=on`). How fast the host is and what else it does makes no difference.
+    /// host's (QEMU's `-icount shift=1,sleep=on`). How fast the host is makes no difference to what the guest computes.
     Instructions,
 }
 
@@ -278,7 +278,7 @@ impl Start {
                     ["-drive".to_owned(), flash]
                 })
                 // Firmware waits five seconds for a key otherwise.
-                .chain(["-boot", "splash-time=0"].map(str::to_owned))
+                .chain(["-boot", "menu=on,splash-time=0"].map(str::to_owned))
                 .collect(),
         }
     }
@@ -395,7 +395,7 @@ mod tests {
         assert!(line.contains(" -device qemu-xhci -qmp tcp:127.0.0.1:4444,server=on,wait=off"));
         let line = arguments(run).join(" ");
         assert!(line.contains("-drive if=none,id=disk0,format=raw,file=d -device virtio-blk-pci,drive=disk0,bootindex=0 "));
-        assert!(line.contains("if=pflash,format=raw,readonly=on,file=c -drive if=pflash,format=raw,readonly=off,file=v -boot splash-time=0"));
+        assert!(line.contains("if=pflash,format=raw,readonly=on,file=c -drive if=pflash,format=raw,readonly=off,file=v -boot menu=on,splash-time=0"));
         assert!(line.ends_with("-netdev tap,id=net0,ifname=t,script=no,downscript=no -device virtio-net-pci,romfile=,netdev=net0,id=card0,mac=52:54:00:67:6b:01 -rtc base=2001-01-01"));
     }
 }

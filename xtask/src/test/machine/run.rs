@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const MACHINE: &str = "virt";
 
 /// A guest of its own, beside one that somebody has open.
-const NAME: &str = "test";
+const NAME: &str = "xtask-test";
 
 /// Plays the user.
 pub(super) fn check(workspace: &Workspace) -> Result<()> {
