@@ -162,7 +162,7 @@ fn alias(folder: &Path, name: &str) -> String {
 enum Fate {
     /// It is not for us to remove: somebody else's, or renamed by somebody, or for another process of ours to manage.
     Foreign,
-    /// An earlier run made it, and it is as it is asked for now: it goes when we stop.
+    /// An earlier run made it, and it is as the settings ask: it goes when we stop.
     Ours,
     /// An earlier run made it, and nothing asks for it as it is.
     Stale,

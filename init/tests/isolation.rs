@@ -98,6 +98,7 @@ fn limits_of_a_process_are_its_own() {
 
 #[test]
 fn a_view_of_its_own_is_read_only_but_for_home_and_named_places() {
+    // The word after `||` is what is compared: it comes only where the program could not be touched.
     let script = "touch $HOME/x && echo home; touch $0 2>/dev/null || echo fenced; touch $PLACE/x && echo place; exec sleep 1000";
     let place = std::env::temp_dir().join(format!("in-place-{}", std::process::id()));
     std::fs::create_dir_all(&place).unwrap();

@@ -281,6 +281,7 @@ fn services_start_in_order_and_stop_against_it() {
             "{ready} trap 'echo {name} stops >&2; sleep 0.05; exit 0' TERM; while :; do sleep 0.02; done"
         )
     };
+    // Python says it where the machine has no systemd-notify; if neither does, `shop` never starts.
     let services = [
         sh("shop", &talk("shop", ""), "wait-for = ['service:db']"),
         sh(

@@ -150,8 +150,8 @@ fn tell(plan: &Plan<'_>, kind: char, text: &str) {
     say(plan.report, kind, text);
 }
 
-/// A line of the report: `X` for a child that is ready to become its program, `F` for what ended the start, `U` for a fence that is not to be had, `G` for its
-/// control group, `W` for other troubles.
+/// A line of the report: `X` for a child that is ready to become its program, `F` for what ended the start, `U` for a
+/// fence that is not to be had, `G` for its control group, `W` for other troubles.
 fn say(report: BorrowedFd<'_>, kind: char, text: &str) {
     // Nobody is left to tell that telling failed.
     let _ = write(

@@ -177,10 +177,7 @@ fn a_shutdown_goes_against_the_order_of_the_start_and_our_daemons_go_last() {
         role: Role::System,
         ..service("dhcp", &[])
     };
-    let logd = Service {
-        role: Role::LogKeeper,
-        ..service("logd", &[])
-    };
+    let logd = log_keeper();
     let page = Service {
         role: Role::Networked,
         ..service("web", &[])
@@ -235,6 +232,13 @@ fn a_shutdown_kills_at_its_deadline_and_gives_up_after_it() {
     assert!(world.registry.has_ended());
 }
 
+fn log_keeper() -> Service {
+    Service {
+        role: Role::LogKeeper,
+        ..service("logd", &[])
+    }
+}
+
 fn killed(orders: &[Order]) -> Vec<usize> {
     let kills = orders
         .iter()
@@ -244,10 +248,7 @@ fn killed(orders: &[Order]) -> Vec<usize> {
 
 #[test]
 fn the_log_keeper_outlives_those_that_a_deadline_kills() {
-    let logd = Service {
-        role: Role::LogKeeper,
-        ..service("logd", &[])
-    };
+    let logd = log_keeper();
     let mut world = World::new(vec![logd, service("deaf", &[])]);
     world.end();
     let orders = world.registry.on_time(at(30_000));
@@ -263,10 +264,7 @@ fn the_log_keeper_outlives_those_that_a_deadline_kills() {
     let _ = world.registry.on_time(at(34_001));
     assert!(world.registry.has_ended());
 
-    let logd = Service {
-        role: Role::LogKeeper,
-        ..service("logd", &[])
-    };
+    let logd = log_keeper();
     let mut world = World::new(vec![logd]);
     world.end();
     let orders = world.registry.on_time(at(30_000));
@@ -275,10 +273,7 @@ fn the_log_keeper_outlives_those_that_a_deadline_kills() {
 
 #[test]
 fn the_log_keeper_has_its_time_also_when_it_is_told_to_stop_just_before_the_deadline() {
-    let logd = Service {
-        role: Role::LogKeeper,
-        ..service("logd", &[])
-    };
+    let logd = log_keeper();
     let mut world = World::new(vec![logd, service("late", &[])]);
     world.end();
     world.now = at(29_950);
@@ -290,10 +285,7 @@ fn the_log_keeper_has_its_time_also_when_it_is_told_to_stop_just_before_the_dead
 
 #[test]
 fn the_log_keeper_is_told_to_stop_also_when_the_kernel_holds_another() {
-    let logd = Service {
-        role: Role::LogKeeper,
-        ..service("logd", &[])
-    };
+    let logd = log_keeper();
     let mut world = World::new(vec![logd, service("held", &[])]);
     world.end();
     let _ = world.registry.on_time(at(30_000));
@@ -324,10 +316,7 @@ fn nothing_starts_during_a_shutdown() {
 
 #[test]
 fn requests_are_met_or_refused_with_a_reason() {
-    let logd = Service {
-        role: Role::LogKeeper,
-        ..service("logd", &[])
-    };
+    let logd = log_keeper();
     let mut world = World::new(vec![
         service("a", &[]),
         Service::new_stopped("b", &["/b"]),
